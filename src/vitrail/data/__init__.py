@@ -1,0 +1,1 @@
+"""Files become cases: reading, auditing, splitting and loading pictures."""

@@ -1,0 +1,1 @@
+"""Attention and attribution maps of any Vision Transformer."""

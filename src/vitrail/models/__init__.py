@@ -1,0 +1,1 @@
+"""Architectures, weights and the model folder."""

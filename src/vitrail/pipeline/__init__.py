@@ -1,0 +1,1 @@
+"""One module a verb: run folder in, run folder out."""

@@ -1,0 +1,202 @@
+"""The records that cross the stages: frozen, made of numpy arrays and plain values, no torch.
+
+A record says what a stage hands on; it computes nothing beyond its own consistency.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+
+SPLITS = ("train", "validation", "test")
+"""The parts of a split, by their names in every file."""
+
+SplitName = Literal["train", "validation", "test", ""]
+
+
+class Progress(Protocol):
+    """How a long stage tells how far it is; the command line draws a bar from it."""
+
+    def __call__(self, stage: str, *, done: int, total: int, note: str = "") -> None:
+        """Report that ``done`` of ``total`` steps of ``stage`` are finished."""
+
+
+def no_progress(stage: str, *, done: int, total: int, note: str = "") -> None:
+    """Ignore progress: the default of every function that takes a ``progress``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One labelled item: a picture, a tile, a slice or a volume.
+
+    Attributes:
+        case_id: Unique in its cohort; readable (made from the file's path), stable over runs.
+        path: File, relative to the cohort's root.
+        label: Class name; several are written ``a|b``.
+        patient_id: Person, empty where unknown.
+        group: What must stay together apart from the person (a source slide, a series).
+        site: Hospital, scanner or source, empty where unknown.
+        split: The part given by the data's makers, empty where none was given.
+        mask: File of the mask, relative to the root, empty where there is none.
+    """
+
+    case_id: str
+    path: str
+    label: str
+    patient_id: str = ""
+    group: str = ""
+    site: str = ""
+    split: SplitName = ""
+    mask: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """A table of cases under one root folder.
+
+    Attributes:
+        root: Folder that every path of a case is relative to.
+        cases: The rows, in the order of their ``case_id``.
+        classes: Class names, sorted; a class's index everywhere is its place here.
+    """
+
+    root: Path
+    cases: tuple[Case, ...]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Count the cases."""
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        """Iterate over the cases."""
+        return iter(self.cases)
+
+    def label_index(self, case: Case) -> int:
+        """Return the class index of a case with one label."""
+        return self.classes.index(case.label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How a picture becomes a model's input; stored with every model.
+
+    Attributes:
+        image_size: (rows, columns) of the model's input in pixels.
+        channels: 1 (grey) or 3 (color).
+        fit: ``squash`` resizes the whole picture to ``image_size``; ``pad`` keeps its aspect and
+            fills the rest with ``fill``.
+        mean: Per channel, of pixel values scaled to [0, 1].
+        std: Per channel, of pixel values scaled to [0, 1].
+        interpolation: Pillow's name of the resampling filter, always with antialiasing.
+        fill: Value in [0, 1] around a padded picture.
+        intensity_range: Stored value that maps to 0 and to 1, for pictures of more than 8 bits.
+    """
+
+    image_size: tuple[int, int]
+    channels: Literal[1, 3]
+    fit: Literal["squash", "pad"] = "squash"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    fill: float = 0.0
+    intensity_range: tuple[float, float] | None = None
+
+    def source_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Locate a source picture of ``height`` x ``width`` px in the model's input.
+
+        Returns:
+            ``(top, left, bottom, right)`` in input pixels, end exclusive: where the whole source
+            picture lies after resizing. A map on the input's grid is cut to this box and
+            stretched to the source's size to lie over its own pixels.
+        """
+        rows, columns = self.image_size
+        if self.fit == "squash":
+            return 0, 0, rows, columns
+        scale = min(rows / height, columns / width)
+        inner_rows = max(1, min(rows, round(height * scale)))
+        inner_columns = max(1, min(columns, round(width * scale)))
+        top, left = (rows - inner_rows) // 2, (columns - inner_columns) // 2
+        return top, left, top + inner_rows, left + inner_columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What one model said of one part of the cohort.
+
+    Attributes:
+        model: Name of the model in the run (its folder under ``models/``).
+        seed: Seed of the training.
+        fold: Fold of the cross-validation, 0 where there is one split.
+        split: Part of the split that these cases belong to.
+        classes: Class names, in the order of ``probabilities``' last axis.
+        case_ids: One a row.
+        y_true: Class index of each case.
+        probabilities: Rows sum to one.
+    """
+
+    model: str
+    seed: int
+    fold: int
+    split: SplitName
+    classes: tuple[str, ...]
+    case_ids: tuple[str, ...]
+    y_true: Int[np.ndarray, " case"]
+    probabilities: Float[np.ndarray, "case class"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval.
+
+    Attributes:
+        value: The point estimate; NaN where the metric is not defined on these cases.
+        low: Lower end.
+        high: Upper end.
+        n: Number of units of analysis (patients or images) behind it.
+        method: How the interval was made, e.g. ``bootstrap over patients, percentile, 2000``.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A paired difference of two models on the same cases: ``a`` minus ``b``."""
+
+    a: str
+    b: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Everything that ``evaluation.json`` holds.
+
+    Attributes:
+        unit: Unit of analysis of the headline numbers.
+        positive_class: Class whose probability is the score in a binary task, else None.
+        sets: ``sets[split][model][metric]``.
+        comparisons: Paired comparisons on the test set.
+        warnings: Sentences that belong beside the numbers.
+        curves: What the figures are drawn from: ``curves[split][model]`` with keys such as
+            ``confusion``, ``roc``, ``calibration``.
+    """
+
+    unit: Literal["patient", "image"]
+    positive_class: str | None
+    sets: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    comparisons: tuple[Comparison, ...] = ()
+    warnings: tuple[str, ...] = ()
+    curves: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)

@@ -1,0 +1,197 @@
+"""Where everything of one run lies, and writing that leaves nothing half done.
+
+::
+
+    run1/
+      plan.yaml  cohort.csv  split.csv  audit.json  environment.json
+      models/<name>/seed<k>/fold<k>/   model.safetensors  model.json  checkpoints/  log.jsonl
+      predictions.csv
+      evaluation.json
+      explanations/<case>.npz, <case>.json      (another method than the run's: a folder below)
+      pictures/<case>.png                       the pictures that the report shows
+      report.html
+
+The run folder is the whole truth: any stage can be repeated from it.
+"""
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+from vitrail.errors import RunFolderError
+
+_LONGEST_NAME = 160
+
+
+def file_name(case_id: str) -> str:
+    """Turn a case's id into a file name that any system accepts, one to one.
+
+    Example:
+        >>> file_name("COVID/Covid (1)")
+        'COVID%2FCovid (1)'
+    """
+    name = quote(case_id, safe=" ()+,=@[]")
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 17]}-{sha256(case_id.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths of one run.
+
+    Attributes:
+        root: The run's folder; it need not exist yet.
+    """
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        """Every choice with its reason; a person edits it."""
+        return self.root / "plan.yaml"
+
+    @property
+    def cohort(self) -> Path:
+        """The cases."""
+        return self.root / "cohort.csv"
+
+    @property
+    def split(self) -> Path:
+        """The part of the split that each case is in."""
+        return self.root / "split.csv"
+
+    @property
+    def audit(self) -> Path:
+        """What ``inspect`` found."""
+        return self.root / "audit.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine and exact command."""
+        return self.root / "environment.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Probabilities of every model for every validation and test case."""
+        return self.root / "predictions.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """Every metric with its interval."""
+        return self.root / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        """The one page."""
+        return self.root / "report.html"
+
+    @property
+    def explanations(self) -> Path:
+        """Folder of the maps."""
+        return self.root / "explanations"
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of the pictures that the report shows."""
+        return self.root / "pictures"
+
+    def model(self, name: str, *, seed: int = 0, fold: int = 0) -> Path:
+        """Return the folder of one trained model."""
+        return self.root / "models" / name / f"seed{seed}" / f"fold{fold}"
+
+    def explanation(self, case_id: str, *, method: str | None = None) -> Path:
+        """Return the ``.npz`` of a case's map; ``method`` names one other than the run's own."""
+        folder = self.explanations if method is None else self.explanations / method
+        return folder / f"{file_name(case_id)}.npz"
+
+    def picture(self, case_id: str) -> Path:
+        """Return the ``.png`` of a case as the report shows it."""
+        return self.pictures / f"{file_name(case_id)}.png"
+
+    def require(self, path: Path, verb: str) -> Path:
+        """Return ``path`` if it exists.
+
+        Raises:
+            RunFolderError: If it does not; the message names the verb that writes it.
+        """
+        if not path.exists():
+            name = path.relative_to(self.root)
+            raise RunFolderError(
+                str(self.root),
+                f"it holds no {name}",
+                f"this stage reads {name}",
+                f"run `vitrail {verb}` on it first",
+            )
+        return path
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary file beside it, flushed, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+
+
+def _umask() -> int:
+    """Return the process's file mode mask (the system only tells it by setting it)."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, keys in their given order, NaN refused."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file.
+
+    Raises:
+        RunFolderError: If the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunFolderError(
+            str(path), f"not JSON ({error})", "vitrail writes it whole", "repeat the stage"
+        ) from error
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, object]], *, header: Sequence[str]) -> None:
+    """Write a table whole or not at all."""
+    with tempfile.SpooledTemporaryFile(mode="w+", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, fieldnames=header, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        stream.seek(0)
+        write_text(path, stream.read())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a table; a byte-order mark is dropped, missing cells are empty."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        return [{key: value or "" for key, value in row.items()} for row in csv.DictReader(stream)]

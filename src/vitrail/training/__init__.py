@@ -1,0 +1,1 @@
+"""One loop, its schedule and its checkpoints."""
