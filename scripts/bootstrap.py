@@ -121,7 +121,10 @@ def apt_install(*packages: str) -> bool:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     commands = (["update"], ["install", "--yes", "--no-install-recommends", *packages])
     return all(
-        subprocess.run(["apt-get", "-qq", *command], env=environment, check=False).returncode == 0
+        subprocess.run(
+            ["apt-get", "-qq", *command], env=environment, stdout=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
         for command in commands
     )
 

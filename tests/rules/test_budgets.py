@@ -25,9 +25,8 @@ def code_lines(module):
         if token.type not in SILENT:
             lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(module.tree):
-        for statement in getattr(node, "body", []) if isinstance(node, ast.AST) else []:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                lines.difference_update(range(statement.lineno, statement.end_lineno + 1))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines.difference_update(range(node.lineno, node.end_lineno + 1))
     return lines
 
 
