@@ -24,8 +24,9 @@ def unsafe_loads(module):
     found = []
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-            if names & {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}:
+            names = {alias.name for alias in node.names}
+            source = {getattr(node, "module", None)} if names != {"UnpicklingError"} else set()
+            if (names | source) & {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}:
                 found.append(f"{module.name}:{node.lineno} imports a pickle")
         if not isinstance(node, ast.Call):
             continue
@@ -33,7 +34,8 @@ def unsafe_loads(module):
         called = ast.unparse(node.func)
         if called == "torch.load" and not is_true(options.get("weights_only")):
             found.append(f"{module.name}:{node.lineno} torch.load without weights_only=True")
-        if called in {"np.load", "numpy.load"} and "allow_pickle" in options:
+        allowed = ast.unparse(options.get("allow_pickle", ast.Constant(value=False))) != "False"
+        if called in {"np.load", "numpy.load"} and allowed:
             found.append(f"{module.name}:{node.lineno} np.load with allow_pickle")
     return found
 
@@ -86,5 +88,13 @@ def test_a_load_that_could_run_code_is_found(sample, text):
     assert unsafe_loads(sample(text))
 
 
-def test_a_load_of_weights_alone_is_allowed(sample):
-    assert not unsafe_loads(sample("torch.load(path, weights_only=True)\n"))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.load(path, weights_only=True)\n",
+        "np.load(path, allow_pickle=False)\n",
+        "from pickle import UnpicklingError\n",
+    ],
+)
+def test_a_load_that_runs_nothing_is_allowed(sample, text):
+    assert not unsafe_loads(sample(text))
