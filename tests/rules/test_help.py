@@ -28,8 +28,9 @@ def test_help_imports_no_torch():
     assert not torch
 
 
-def test_help_answers_within_its_time(record_property):
+def test_help_answers_within_its_time(capsys):
     """Best of five, in the process's own processor time: a busy machine does not count."""
     seconds = min(run_help()[2] for _ in range(5))
-    record_property("vitrail --help, processor seconds", seconds)
+    with capsys.disabled():
+        sys.stdout.write(f"vitrail --help: {seconds:.2f} s of processor time\n")
     assert seconds < ALLOWED_S
