@@ -256,3 +256,26 @@ def minutes(contents: Contents) -> tuple[tuple[str, float | None, float | None],
         (name, float(expected[name]) if name in expected else None, used.get(name))
         for name in names
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subgroup:
+    """One metric of one model in one subgroup."""
+
+    group: str
+    model: str
+    metric: str
+    estimate: Object
+
+
+def subgroups(contents: Contents) -> tuple[Subgroup, ...]:
+    """List the subgroups' estimates: ``subgroups[column][value][model][metric]``."""
+    stated: Mapping[str, Any] = contents.evaluation.get("subgroups") or {}
+    return tuple(
+        Subgroup(group=f"{column}: {value}", model=model, metric=metric, estimate=estimate)
+        for column, values in stated.items()
+        for value, models in values.items()
+        for model, metrics in models.items()
+        for metric, estimate in metrics.items()
+        if isinstance(estimate, Mapping)
+    )
