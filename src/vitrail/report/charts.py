@@ -80,7 +80,7 @@ def _metric(contents: Contents, name: str) -> Figure:
     for model in contents.models:
         runs = [one for one in contents.trainings if one.model == model]
         for place, one in enumerate(runs):
-            points = _points(one, _validation(one).get(name, ""))
+            points = _points(one, name)
             series.append(
                 Series(
                     name=model_name(model) if place == 0 else "",
@@ -89,7 +89,7 @@ def _metric(contents: Contents, name: str) -> Figure:
                     mark=_mark(points, best_epoch(one)),
                 )
             )
-    label = metric_name(name)
+    label = metric_name(name.removeprefix("validation_"))
     known = [y for one in series for _, y in one.points if y == y]
     y = (
         Axis(name=label, low=0.0, high=1.0, ticks=UNIT)
@@ -110,14 +110,10 @@ def _loss_key(one: Training, part: str) -> str:
     return next((name for name in names if name.startswith(part[:3])), "")
 
 
-def _validation(one: Training) -> dict[str, str]:
-    """Map a validation metric's name to its column."""
+def _validation(one: Training) -> tuple[str, ...]:
+    """Name the validation metrics of a training's log."""
     columns = dict.fromkeys(key for line in one.epochs for key in line)
-    return {
-        key.split("_", 1)[1]: key
-        for key in columns
-        if key.split("_", 1)[0] in {"validation", "val", "valid"} and "_" in key
-    }
+    return tuple(key for key in columns if key.removeprefix("validation_") in METRICS)
 
 
 def _points(one: Training, column: str) -> list[Point]:
@@ -131,10 +127,9 @@ def _points(one: Training, column: str) -> list[Point]:
 
 def best_epoch(one: Training) -> int | None:
     """Find the epoch whose weights were kept, where ``model.json`` tells."""
-    for place in (one.about, one.about.get("extra"), one.about.get("training")):
-        if isinstance(place, Mapping) and isinstance(place.get("best_epoch"), int):
-            return int(place["best_epoch"])
-    return None
+    extra = one.about.get("extra") or {}
+    places = (one.about, extra, extra.get("training") or {})
+    return next((int(place["best_epoch"]) for place in places if "best_epoch" in place), None)
 
 
 def _mark(points: Sequence[Point], epoch: int | None) -> tuple[Point, str] | None:
@@ -171,7 +166,7 @@ def curve_figures(contents: Contents) -> tuple[Figure, ...]:
             "calibration",
             "Calibration",
             ("predicted probability", "observed frequency"),
-            "On the dotted line, what is announced with 70 % happens 70 times in 100.",
+            "On the dotted line, what is announced with 70\N{NO-BREAK SPACE}% happens 70 times in 100.",
         ),
     )
     figures = []
@@ -215,9 +210,7 @@ def _curve(contents: Contents, model: str, key: str, curve: Any) -> list[Series]
         return []
     xs, ys = (_column(curve, names) for names in _AXES[key])
     if xs is None or ys is None:
-        lines = [
-            (str(name), one) for name, one in curve.items() if isinstance(one, Mapping)
-        ]
+        lines = [(str(name), one) for name, one in curve.items() if isinstance(one, Mapping)]
         return [
             Series(
                 name=f"{model_name(model)}: {name}",
@@ -282,9 +275,7 @@ def confusions(contents: Contents) -> tuple[Confusion, ...]:
         for case_id, one in judged.items():
             counts[places[contents.truth[case_id]]][places[one.decision]] += 1
         found.append(
-            Confusion(
-                model=model, classes=contents.classes, counts=tuple(map(tuple, counts))
-            )
+            Confusion(model=model, classes=contents.classes, counts=tuple(map(tuple, counts)))
         )
     return tuple(found)
 
@@ -292,7 +283,11 @@ def confusions(contents: Contents) -> tuple[Confusion, ...]:
 def shortcut_figure(contents: Contents) -> Figure | None:
     """Set what trivial features reach beside the models' own ROC area."""
     rows = [
-        (str(one.get("feature", "unnamed")), *_estimate(one, "roc_auc_score"), QUIET)
+        (
+            str(one.get("feature", "unnamed")).replace("_", " "),
+            *_estimate(one, "roc_auc_score"),
+            QUIET,
+        )
         for one in contents.audit.get("shortcuts", ())
         if isinstance(one, Mapping)
     ]
@@ -309,8 +304,8 @@ def shortcut_figure(contents: Contents) -> Figure | None:
         name="Shortcut audit",
         drawing=bars([*models, *rows], title=f"{METRICS['roc_auc_score']}: {words}."),
         caption="ROC area (0.5 is guessing) of the models, and of a logistic regression that sees "
-        "only one trivial feature of the file. A feature close to the model means that the model "
-        "may not have needed the anatomy.",
+        "only one trivial kind of feature. If one comes close to the model, the model may not "
+        "have needed what the pictures show.",
     )
 
 

@@ -46,27 +46,31 @@ def build(run: RunFolder) -> str:
     """
     contents = read(run)
     shown = gallery(contents)
-    return _templates().get_template("page.html").render(
-        contents=contents,
-        title=_title(contents),
-        emblem=figures.window(_panes(contents, shown.legend)),
-        summary=sentences.summary(contents),
-        flow=tables.flow(contents),
-        samples=samples(contents),
-        shortcut=charts.shortcut_figure(contents),
-        choices=tables.choices(contents),
-        minutes=tables.minutes(contents),
-        training=charts.training_figures(contents),
-        headline=tables.headline(contents),
-        validation=tables.headline(contents, part="validation"),
-        curves=charts.curve_figures(contents),
-        confusions=charts.confusions(contents),
-        gallery=shown,
-        limits=sentences.limits(contents),
-        hashes=hashes(contents),
-        subgroups=tables.subgroups(contents),
-        sections=_SECTIONS,
-        wall_bar=color_bar("sequential"),
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            contents=contents,
+            title=_title(contents),
+            emblem=figures.window(_panes(contents, shown.legend)),
+            summary=sentences.summary(contents),
+            flow=tables.flow(contents),
+            samples=samples(contents),
+            shortcut=charts.shortcut_figure(contents),
+            choices=tables.choices(contents),
+            minutes=tables.minutes(contents),
+            training=charts.training_figures(contents),
+            headline=tables.headline(contents),
+            validation=tables.headline(contents, part="validation"),
+            curves=charts.curve_figures(contents),
+            confusions=charts.confusions(contents),
+            gallery=shown,
+            limits=sentences.limits(contents),
+            hashes=hashes(contents),
+            subgroups=tables.subgroups(contents),
+            sections=_SECTIONS,
+            wall_bar=color_bar("sequential"),
+        )
     )
 
 
@@ -87,6 +91,7 @@ def _templates() -> Environment:
         plain=tables.plain,
         percent=_percent,
         share=_share,
+        leak=sentences.leak,
     )
     environment.tests["lower_is_better"] = tables.lower_is_better
     return environment
@@ -94,7 +99,7 @@ def _templates() -> Environment:
 
 def _percent(share: float) -> str:
     """Write a share in whole percent."""
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _share(share: float) -> str:
@@ -121,7 +126,9 @@ class Sample:
     size: tuple[int, int]
 
 
-def samples(contents: Contents, *, count: int = SAMPLES) -> tuple[tuple[str, tuple[Sample, ...]], ...]:
+def samples(
+    contents: Contents, *, count: int = SAMPLES
+) -> tuple[tuple[str, tuple[Sample, ...]], ...]:
     """Choose pictures of each class, evenly spaced over its cases that have one.
 
     Returns:

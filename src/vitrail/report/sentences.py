@@ -1,5 +1,7 @@
 """What the page says in words: the summary, what the shortcut audit means, and the limits."""
 
+from collections.abc import Mapping
+
 from vitrail.report.contents import BASELINE, Contents, Object
 from vitrail.report.tables import interval, metric_name, model_name, number
 
@@ -88,7 +90,7 @@ def _trust(contents: Contents, metrics: Object) -> str:
     reached = metrics.get("roc_auc_score", {}).get("value")
     if strongest and reached is not None and strongest["roc_auc_score"] >= reached - 0.05:
         return (
-            f"Mind the shortcut: the {strongest['feature']} alone reaches a ROC area of "
+            f"Mind the shortcut: the {str(strongest['feature']).replace('_', ' ')} alone reaches a ROC area of "
             f"{number(strongest['roc_auc_score'], digits=2)}, so the model may have learned the "
             "source of the pictures and not the disease."
         )
@@ -130,7 +132,8 @@ def limits(contents: Contents) -> tuple[str, ...]:
             "Patients are unknown. Near-duplicate pictures were kept on one side of the split, but "
             "two different pictures of one person may still stand on both sides."
         )
-    reason = (contents.plan.get("accept_leakage") or {}).get("value")
+    stated = contents.plan.get("accept_leakage") or {}
+    reason = contents.audit.get("accepted_leakage") or stated.get("value")
     if reason:
         said.append(f"A leak across the split was accepted by the user, who wrote: “{reason}”.")
     said.append(
@@ -147,3 +150,15 @@ def limits(contents: Contents) -> tuple[str, ...]:
         "outline of a lesion; its finest grain is one patch."
     )
     return tuple(said)
+
+
+def leak(one: object) -> str:
+    """Tell one leak without naming a person: only cases are named."""
+    if not isinstance(one, Mapping):
+        return str(one)
+    kind = {"exact": "duplicate", "near": "near-duplicate"}.get(
+        str(one.get("kind")), one.get("kind")
+    )
+    cases = [str(case) for case in one.get("cases", ())]
+    shown = ", ".join(cases[:6]) + (f" and {len(cases) - 6} more" if len(cases) > 6 else "")
+    return f"one {kind} in {' and '.join(one.get('splits', ()))}: {shown}"

@@ -122,8 +122,13 @@ def headline(contents: Contents, *, part: str = "test") -> Headline | None:
         csv=_csv(
             ("metric", "model", "value", "low", "high", "n", "unit", "method"),
             [
-                (metric, model, *(_cell(one, key) for key in ("value", "low", "high", "n")), unit,
-                 _cell(one, "method"))
+                (
+                    metric,
+                    model,
+                    *(_cell(one, key) for key in ("value", "low", "high", "n")),
+                    unit,
+                    _cell(one, "method"),
+                )
                 for metric, row in rows
                 for model, one in zip(models, row, strict=True)
             ],
