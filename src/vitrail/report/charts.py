@@ -304,7 +304,7 @@ def shortcut_figure(contents: Contents) -> Figure | None:
     return Figure(
         name="Shortcut audit",
         drawing=bars([*models, *rows], title=f"{METRICS['roc_auc_score']}: {words}."),
-        caption="ROC area (0.5 is guessing) of the models, and of a logistic regression that sees "
+        caption="ROC AUC (0.5 is guessing) of the models, and of a logistic regression that sees "
         "only one trivial kind of feature. If one comes close to the model, the model may not "
         "have needed what the pictures show.",
     )

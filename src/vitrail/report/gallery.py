@@ -80,6 +80,13 @@ class Legend:
     largest: float
     count: int
 
+    @property
+    def meaning(self) -> str:
+        """Say what a value of the map is."""
+        if self.method in CLASS_AGNOSTIC:
+            return "Share of the read-out that comes from a patch."
+        return "Raw value of the map at a patch: evidence for the explained class."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
@@ -216,7 +223,7 @@ def read_map(run: RunFolder, case_id: str) -> Map | None:
         values = np.asarray(stored["values"], dtype=np.float64)
     beside = path.with_suffix(".json")
     about = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    return Map(values=values.reshape(values.shape[-2:]), about=about)
+    return Map(values=values.reshape(values.shape[-2:]), about={**about.get("extra", {}), **about})
 
 
 def _legend(maps: Sequence[Map]) -> Legend | None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from vitrail.report.contents import Contents, Object
 
 METRICS = {
-    "roc_auc_score": "ROC area",
+    "roc_auc_score": "ROC AUC",
     "average_precision_score": "Average precision",
     "accuracy": "Accuracy",
     "accuracy_score": "Accuracy",
@@ -27,6 +27,8 @@ METRICS = {
     "negative_predictive_value_score": "Negative predictive value",
     "f1": "F1",
     "f1_score": "F1",
+    "f1_macro": "Macro F1",
+    "f1_weighted": "Weighted F1",
     "matthews_corrcoef": "Matthews correlation",
     "cohen_kappa_score": "Cohen's kappa",
     "brier_score_loss": "Brier score",

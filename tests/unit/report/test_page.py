@@ -166,7 +166,7 @@ def test_the_summary_is_three_sentences_with_unit_interval_and_baseline(make_run
     assert len(sentences) == 3
     assert "40 patients" in sentences[0]
     assert "0.91 (95 % interval 0.85 to 0.96)" in sentences[0]
-    assert "No evidence of a difference" in sentences[1]
+    assert "no evidence of a difference" in sentences[1]
 
 
 def test_unknown_patients_are_said_in_the_summary_the_certificate_and_the_limits(make_run):
