@@ -43,7 +43,7 @@ class _Patient:
     lungs: tuple[tuple[float, float, float, float, float], ...]
     heart: tuple[float, float, float, float]
     ribs: Float[np.ndarray, "rib angle"]
-    trees: tuple[Float[np.ndarray, "segment coordinate"], ...]
+    trees: tuple[Float[np.ndarray, "_ coordinate"], ...]
     noise: float
     gain: float
 

@@ -25,7 +25,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 MAX_FILE_BYTES = 1 << 30
 
-_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _BITS = {"1": 1, "I": 32, "F": 32}
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
 _TRANSPOSED = frozenset({5, 6, 7, 8})
