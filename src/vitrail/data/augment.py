@@ -93,7 +93,7 @@ class Augmentation:
         )
 
 
-_PRESETS = {
+_PRESETS: dict[str, Augmentation] = {
     preset.name: preset
     for preset in (
         Augmentation(
@@ -146,7 +146,7 @@ _PRESETS = {
 }
 
 
-def preset(kind: Kind) -> Augmentation:
+def preset(kind: str) -> Augmentation:
     """Return the augmentation for a kind of picture.
 
     Args:

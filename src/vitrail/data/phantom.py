@@ -164,8 +164,8 @@ def _chest(
     """Draw everything but the lungs' inside: (picture, coverage of the lungs)."""
     xs, ys = grid
     half_x, half_y = patient.body
-    body = _ellipse(grid, center=(0, 0), half=patient.body)
-    wall = _ellipse(grid, center=(0, 0), half=(half_x - patient.fat, half_y - patient.fat))
+    body = _ellipse(grid, center=(0.0, 0.0), half=patient.body)
+    wall = _ellipse(grid, center=(0.0, 0.0), half=(half_x - patient.fat, half_y - patient.fat))
     picture = _over(np.full_like(xs, _AIR), _soft(body), value=_FAT)
     picture = _over(picture, _soft(wall), value=_MUSCLE)
     # The table under the patient.
@@ -173,7 +173,7 @@ def _chest(
     picture = _over(picture, table, value=0.3)
     ring = (half_x - patient.fat - 0.075, half_y - patient.fat - 0.07)
     angle = np.arctan2(ys / ring[1], xs / ring[0])
-    thin = np.exp(-(((np.sqrt(_ellipse(grid, center=(0, 0), half=ring)) - 1) / 0.045) ** 2))
+    thin = np.exp(-(((np.sqrt(_ellipse(grid, center=(0.0, 0.0), half=ring)) - 1) / 0.045) ** 2))
     lungs, ribs = np.zeros_like(xs), np.zeros_like(xs)
     for x, y, half_width, half_height, tilt in patient.lungs:
         size = (half_width * (1 - 0.06 * level), half_height * (1 - 0.08 * level))
