@@ -46,7 +46,8 @@ def thumbnail(grey: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "row
         (THUMBNAIL, THUMBNAIL), Image.Resampling.BOX
     )
     values = np.asarray(small, dtype=np.float32).clip(0, 1)
-    return np.rint(values * 255).astype(np.uint8)
+    levels: UInt8[np.ndarray, "row column"] = np.rint(values * 255).astype(np.uint8)
+    return levels
 
 
 def _averaging(cells: int) -> Float[np.ndarray, "cell place"]:
@@ -55,7 +56,8 @@ def _averaging(cells: int) -> Float[np.ndarray, "cell place"]:
     place = np.arange(THUMBNAIL)
     right = left + THUMBNAIL / cells
     overlap = np.minimum(right, place + 1) - np.maximum(left, place)
-    return np.clip(overlap, 0, None) * (cells / THUMBNAIL)
+    shares: Float[np.ndarray, "cell place"] = np.clip(overlap, 0, None) * (cells / THUMBNAIL)
+    return shares
 
 
 def difference_hash(

@@ -147,12 +147,17 @@ def _slice(
     picture = _over(picture, lungs, value=_LUNG + 0.35 * texture + 0.05 * (ys + 0.3))
     picture = _over(picture, np.clip(lungs * vessels, 0, 1), value=_BLOOD - 0.04)
     mask, brightness = np.zeros(xs.shape, dtype=bool), picture.mean()
+    # Both classes show as much contrast-bright area: what a nodule takes, the heart's chamber
+    # lacks; and its light is taken back from the slice. Neither histogram nor mean tells.
+    radius = generator.uniform(0.085, 0.13) if nodule else 0.0
+    chamber = np.sqrt(generator.uniform(0.018, 0.032) - radius**2)
+    bright = _soft(_ellipse(grid, center=patient.heart[:2], half=(chamber, chamber)), edge=0.25)
     if nodule:
-        coverage = _nodule(patient, grid, generator=generator)
+        coverage = _nodule(patient, grid, radius=radius, generator=generator)
         mask = coverage > 0.5
-        picture = _over(picture, coverage, value=_NODULE + 0.5 * texture)
-        # Its light is taken back from the whole slice: brightness does not tell the class.
-        picture = picture * (brightness / picture.mean())
+        bright = np.maximum(bright, coverage)
+    picture = _over(picture, bright, value=_NODULE + 0.5 * texture)
+    picture = picture * (brightness / picture.mean())
     grain = gaussian_filter(generator.normal(size=xs.shape), 0.6) * 1.6
     picture = picture + 0.15 * texture * (picture > 0.3) + patient.noise * grain
     return np.rint((picture * patient.gain).clip(0, 1) * 255).astype(np.uint8), mask
@@ -242,11 +247,14 @@ def _vessels(
 
 
 def _nodule(
-    patient: _Patient, grid: tuple[Picture, Picture], *, generator: np.random.Generator
+    patient: _Patient,
+    grid: tuple[Picture, Picture],
+    *,
+    radius: float,
+    generator: np.random.Generator,
 ) -> Picture:
     """Plant a lobulated nodule inside a lung, away from its edge."""
     x, y, half_width, half_height, _ = patient.lungs[int(generator.integers(2))]
-    radius = generator.uniform(0.085, 0.13)
     angle, reach = generator.uniform(0, 2 * np.pi), 0.55 * np.sqrt(generator.uniform())
     # Away from the heart: outwards of the lung's middle.
     offset = abs(np.cos(angle)) * np.sign(x) * reach * half_width

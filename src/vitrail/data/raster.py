@@ -10,6 +10,7 @@ What is settled here, once, for training and prediction alike:
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -81,7 +82,8 @@ def _open(path: Path) -> Image.Image:
             raise _unreadable(
                 path, f"{file_bytes} bytes", rule=f"at most {MAX_FILE_BYTES} are read"
             )
-        image = Image.open(path, formats=_FORMATS)
+        # From memory: Pillow's memory-mapped reading garbles turned TIFFs.
+        image = Image.open(BytesIO(path.read_bytes()), formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
