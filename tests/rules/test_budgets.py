@@ -8,6 +8,7 @@ LONGEST_MODULE = {"vitrail.explain.trace": 250, "vitrail.training.fit": 300}
 LONGEST_FUNCTION = 45
 MOST_PARAMETERS = 8
 MOST_POSITIONAL = 2
+MOST_POSITIONAL_PRIVATE = 4  # docs/decisions/0002
 SILENT = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -59,7 +60,9 @@ def too_many_parameters(module):
             positional = positional[1:]
         extra = [part for part in (node.args.vararg, node.args.kwarg) if part]
         number = len(positional) + len(node.args.kwonlyargs) + len(extra)
-        if number > MOST_PARAMETERS or len(positional) > MOST_POSITIONAL:
+        private = node.name.startswith("_") and not node.name.endswith("__")
+        most = MOST_POSITIONAL_PRIVATE if private else MOST_POSITIONAL
+        if number > MOST_PARAMETERS or len(positional) > most:
             if excused(module, node):
                 continue
             found.append(f"{module.name}.{node.name}: {number}, {len(positional)} by position")
@@ -94,4 +97,6 @@ def test_a_function_takes_few_parameters_and_at_most_two_by_position(module):
 def test_too_many_parameters_are_found(sample):
     assert too_many_parameters(sample("def f(a, b, c): ...\n"))
     assert too_many_parameters(sample("def f(*, a, b, c, d, e, f, g, h, i): ...\n"))
+    assert too_many_parameters(sample("def _f(a, b, c, d, e): ...\n"))
+    assert not too_many_parameters(sample("def _f(a, b, c, d): ...\n"))
     assert not too_many_parameters(sample("class A:\n    def f(self, a, b, *, c): ...\n"))
