@@ -21,10 +21,12 @@ def learning_rate(
         A value in (0, peak].
 
     Source:
-        loshchilov2017sgdr, equation 5, one period; the warm-up is that of goyal2017accurate.
+        loshchilov2017, equation 5, one period; the warm-up is that of goyal2017.
 
     Example:
-        >>> [round(learning_rate(s, 5, peak=1, warmup=0.4, final_share=0), 2) for s in range(5)]
+        >>> steps = range(5)
+        >>> rates = [learning_rate(s, 5, peak=1.0, warmup=0.4, final_share=0.0) for s in steps]
+        >>> [round(rate, 2) for rate in rates]
         [0.5, 1.0, 1.0, 0.5, 0.0]
     """
     rising = ceil(warmup * steps)
