@@ -19,6 +19,10 @@ from vitrail.explain.target import logits_of
 from vitrail.explain.trace import AttentionLayer, AttentionTrace, capture
 
 _REMEDY = "pass anatomy=Anatomy(num_prefix_tokens=…, grid_size=…, readout=…)"
+_WINDOWED = (
+    "windowed, pooled or folded attention has no row form: use a gradient or black-box method (see "
+    "vitrail.explain.methods())"
+)
 _MEANS = frozenset({"mean", "sum", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d"})
 
 Readout = Literal["cls", "patch_mean", "token_mean", "cls_and_patch_mean", "distilled", "map"]
@@ -141,16 +145,34 @@ def _misfit(trace: AttentionTrace, anatomy: Anatomy, batch: int) -> AnatomyError
         f"every layer must attend from {anatomy.num_tokens} tokens ({anatomy.num_prefix_tokens} "
         f"prefix + {rows}x{columns} patches) to as many, for {batch} images"
     )
-    batches = {layer.shape[0] for layer in trace.layers}
-    sizes = {layer.shape[2:] for layer in trace.layers}
-    if batches - {batch} or len(sizes) > 2 or any(a != b for a, b in sizes):
-        remedy = (
-            "windowed, pooled or folded attention has no row form: use a gradient or black-box "
-            "method (see vitrail.explain.methods())"
-        )
-    else:
-        remedy = _REMEDY
+    remedy = _WINDOWED if _is_windowed(trace, batch) else _REMEDY
     return AnatomyError("model", f"{trace.summary()} for {batch} images", expected, remedy)
+
+
+def _is_windowed(trace: AttentionTrace, batch: int) -> bool:
+    """Tell whether attention is cut into windows, pooled, or folded with the batch."""
+    sizes = {layer.shape[2:] for layer in trace.layers}
+    return (
+        any(layer.shape[0] != batch for layer in trace.layers)
+        or len(sizes) > 2
+        or any(queries != keys for queries, keys in sizes)
+    )
+
+
+def _no_patches(model: nn.Module, image: Tensor) -> AnatomyError:
+    """Say that no patch embedding was found, and what the attention looks like.
+
+    Raises:
+        CaptureError: If there is no attention either.
+    """
+    with torch.no_grad(), capture(model, keep_output=False) as trace:
+        model(image)
+    return AnatomyError(
+        "model",
+        f"{type(model).__name__} shows no patch embedding; {trace.summary()}",
+        "a patch grid needs a patch_size attribute or a first convolution whose stride is its kernel",
+        _WINDOWED if _is_windowed(trace, 1) else _REMEDY,
+    )
 
 
 def anatomy(model: nn.Module, images: Tensor | None = None) -> Anatomy:
@@ -164,16 +186,11 @@ def anatomy(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     Raises:
         AnatomyError: If something cannot be determined; the message names what was seen.
     """
-    patch = patch_size(model)
-    if patch is None:
-        raise AnatomyError(
-            "model",
-            f"{type(model).__name__} shows no patch embedding",
-            "a patch grid needs a patch_size attribute or a convolution whose stride is its kernel",
-            _REMEDY,
-        )
     if images is None:
         images = _any_image(model)
+    patch = patch_size(model)
+    if patch is None:
+        raise _no_patches(model, images[:1])
     height, width = images.shape[-2:]
     grid = (height // patch[0], width // patch[1])
     prefix = _num_prefix_tokens(model)
