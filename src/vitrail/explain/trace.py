@@ -93,7 +93,7 @@ class AttentionLayer:
         scores = scores + self._bias(scores, start)
         return scores.softmax(dim=-1).nan_to_num(nan=0.0)
 
-    def blocks(self, max_entries: int = 2**24) -> Iterator[tuple[int, int]]:
+    def blocks(self, max_entries: int = 2**22) -> Iterator[tuple[int, int]]:
         """Yield ranges of queries whose attention rows hold at most ``max_entries`` numbers."""
         batch, heads, queries, keys = self.shape
         step = max(1, max_entries // (batch * heads * keys))
