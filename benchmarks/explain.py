@@ -40,24 +40,24 @@ def peak(work: Callable[[], object]) -> float:
     return highest / 1e6
 
 
-def fused(model: torch.nn.Module, flag: bool) -> None:  # noqa: FBT001
+def fused(model: torch.nn.Module, *, flag: bool) -> None:
     for block in model.blocks:
         block.attn.fused_attn = flag
 
 
 def attention_stack(model, images):
     """Collect all N x N matrices with hooks and fused attention off, as the peers do."""
-    stack, handles = [], []
-    for block in model.blocks:
-        handles.append(
-            block.attn.attn_drop.register_forward_hook(lambda *args: stack.append(args[2]))
-        )
-    fused(model, False)
+    stack = []
+    handles = [
+        block.attn.attn_drop.register_forward_hook(lambda *args: stack.append(args[2]))
+        for block in model.blocks
+    ]
+    fused(model, flag=False)
     try:
         with torch.no_grad():
             model(images)
     finally:
-        fused(model, True)
+        fused(model, flag=True)
         for handle in handles:
             handle.remove()
     return stack
