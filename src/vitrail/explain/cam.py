@@ -51,8 +51,7 @@ def grad_cam(request: Request, *, layer: int = -1) -> Scores:
     images = request.images.detach().clone().requires_grad_()
     with torch.enable_grad(), entered(request.model, watch, maps):
         scores = request.scores(images)
-    shapes = {tuple(norm.input.shape) for norm in watch.norms}
-    if len(shapes) == 1:
+    if watch.is_plain:
         return Scores(tokens=_of_tokens(request, scores, watch, layer))
     if layer != -1:
         raise MethodError(
@@ -80,7 +79,7 @@ def _of_tokens(
 
 def _of_map(scores: Tensor, maps: "_MapWatch") -> Float[Tensor, "target batch row column"]:
     """Weight the last feature map."""
-    if maps.last is None or maps.width is None:
+    if maps.last is None or maps.width is None or len(maps.last) != scores.shape[1]:
         raise MethodError(
             "model",
             "no feature map [batch, channel, row, column] before a linear head was seen",
@@ -119,6 +118,8 @@ class _MapWatch(Intercept):
         if name == "linear" and result.ndim == 2:
             self.width = args[0].shape[-1]
             self.last = self._maps.get(self.width)
+        elif isinstance(result, Tensor) and result.ndim == 3 and result.requires_grad:
+            self._maps.pop(result.shape[2], None)  # tokens follow the map: no feature map is pooled
         elif isinstance(result, Tensor) and result.ndim == 4 and result.requires_grad:
             if result.shape[2] > 1 or result.shape[3] > 1:
                 self._maps[result.shape[1]] = result

@@ -142,13 +142,17 @@ def smooth_grad(
     images = request.images.detach()
     dtype = accumulation_dtype(images)
     generator = generator or torch.Generator(device=images.device).manual_seed(0)
+    shape = (1, *images.shape[1:])  # one draw for all images, so that a batch is as one by one
     span = images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True)
     with torch.no_grad():
         request.scores(images)
     total: Tensor | None = None
     for part in chunks(samples, batch=len(images), batch_size=batch_size):
-        drawn = torch.randn(
-            (len(part), *images.shape), generator=generator, dtype=dtype, device=images.device
+        drawn = torch.stack(
+            [
+                torch.randn(shape, generator=generator, dtype=dtype, device=images.device)
+                for _ in part
+            ]
         )
         slope = _slopes(request, images + (noise * span * drawn).to(images.dtype)).to(dtype)
         total = slope.sum(dim=1) if total is None else total + slope.sum(dim=1)

@@ -8,6 +8,7 @@ leaves every forward value as it is and detaches the factors that spoil the sum.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -193,7 +194,8 @@ def libra(request: Request, *, variant: Variant = "fullgrad_plus") -> Scores:
         fullgrad           input_x_gradient + Σ_b Σ_d b ⊙ dy/d(output of b's layer)
         fullgrad_plus      Σ_l Σ_d Z_l ⊙ dy/dZ_l + the same sum over the biases
 
-    A bias after pooling (the head's) falls on the rows that the answer is read from.
+    A bias after pooling (the head's) falls on the rows that the answer is read from; under attention
+    pooling evenly on all.
 
     Args:
         request: Model, images and target.
@@ -228,7 +230,9 @@ def libra(request: Request, *, variant: Variant = "fullgrad_plus") -> Scores:
         (slope.to(dtype) * tokens.detach().to(dtype)).sum(dim=-1)
         for slope, tokens in zip(slopes, wanted, strict=False)
     )
-    readout = layout.readout_row(scores.detach().to(dtype)) if biased else total
+    if layout.readout == "map":
+        layout = replace(layout, readout="token_mean")
+    readout = layout.readout_row(scores.detach().to(dtype))
     for slope, call in zip(slopes[len(wanted) :], biased, strict=True):
         total = total + call.by_token(slope.to(dtype) @ call.bias.detach().to(dtype), readout)
     residual = scores.detach().to(dtype) - total.sum(dim=-1)

@@ -173,8 +173,11 @@ def rise(  # noqa: PLR0913 (the paper's parameters)
         request.scores(images)
     total: Tensor | None = None
     for part in chunks(masks, batch=len(images), batch_size=batch_size):
-        drawn = smooth_masks(len(part), images.shape[-2:], cells, keep=keep, generator=generator)
-        drawn = drawn.to(images.device)
+        drawn = torch.cat(
+            [
+                smooth_mask(images.shape[-2:], cells, keep=keep, generator=generator) for _ in part
+            ]
+        ).to(images.device)
         variants = images * drawn[:, None, None].to(images.dtype)
         scores = score_all(request, len(part), variants.__getitem__, batch_size=batch_size)
         seen = F.avg_pool2d(drawn.unsqueeze(1), size).squeeze(1).to(scores.dtype)
@@ -184,40 +187,26 @@ def rise(  # noqa: PLR0913 (the paper's parameters)
     return Scores(grid=total / (masks * keep))
 
 
-def smooth_masks(
-    count: int,
-    size: tuple[int, int],
-    cells: int,
-    *,
-    keep: float,
-    generator: torch.Generator,
-) -> Float[Tensor, "mask height width"]:
-    """Draw smooth masks: a coarse grid of zeros and ones, enlarged bilinearly, shifted at random.
+def smooth_mask(
+    size: tuple[int, int], cells: int, *, keep: float, generator: torch.Generator
+) -> Float[Tensor, "1 height width"]:
+    """Draw a smooth mask: a coarse grid of zeros and ones, enlarged bilinearly, shifted at random.
 
     Args:
-        count: Number of masks.
         size: Height and width in pixels.
         cells: Rows and columns of the coarse grid.
         keep: Chance of a cell to be one.
-        generator: Source of the cells and shifts.
+        generator: Source of the cells and the shift.
     """
     height, width = size
     tall, wide = -(-height // cells), -(-width // cells)
-    coarse = (torch.rand(count, 1, cells, cells, generator=generator) < keep).float()
+    coarse = (torch.rand(1, 1, cells, cells, generator=generator) < keep).float()
     large = F.interpolate(
-        coarse,
-        size=(height + tall, width + wide),
-        mode="bilinear",
-        align_corners=False,
-    ).squeeze(1)
-    tops = torch.randint(tall, (count,), generator=generator).tolist()
-    lefts = torch.randint(wide, (count,), generator=generator).tolist()
-    return torch.stack(
-        [
-            mask[top : top + height, left : left + width]
-            for mask, top, left in zip(large, tops, lefts, strict=True)
-        ]
+        coarse, size=(height + tall, width + wide), mode="bilinear", align_corners=False
     )
+    top = int(torch.randint(tall, (1,), generator=generator))
+    left = int(torch.randint(wide, (1,), generator=generator))
+    return large[0, :, top : top + height, left : left + width]
 
 
 def score_kept(

@@ -136,6 +136,7 @@ class TokenWatch(Intercept):
         self.norms: list[Call] = []
         self.last: Tensor | None = None
         self._norm: Call | None = None
+        self._attentions = 0
 
     def call(
         self,
@@ -159,11 +160,20 @@ class TokenWatch(Intercept):
             self.calls.append(noted)
             if name in _NORMS and result.ndim == 3:
                 self._norm = noted
-        elif _is_self_attention(func, name, args, kwargs) and self._norm is not None:
-            self.norms.append(self._norm)
+        elif _is_self_attention(func, name, args, kwargs):
+            self._attentions += 1
+            if self._norm is not None:
+                self.norms.append(self._norm)
+            self._norm = None
         if self.norms and isinstance(result, Tensor) and not self.sequence_first:
             self.last = result if result.shape == self.norms[0].output.shape else self.last
         return result
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether each self-attention has its own norm before it, all of tensors of one shape."""
+        shapes = {norm.input.shape for norm in self.norms}
+        return len(shapes) == 1 and self._attentions == len(self.norms)
 
     def blocks(self, anatomy: Anatomy, batch: int) -> list[Call]:
         """Return the norm at the head of each block, checked.
@@ -171,12 +181,11 @@ class TokenWatch(Intercept):
         Raises:
             MethodError: If the blocks do not normalize all tokens before attention.
         """
-        wanted = (batch, anatomy.num_tokens)
-        if not self.norms or any(norm.input.shape[:2] != wanted for norm in self.norms):
-            seen = sorted({tuple(norm.input.shape) for norm in self.norms})
+        seen = {tuple(norm.input.shape) for norm in self.norms}
+        if not self.is_plain or seen != {(batch, anatomy.num_tokens, *self.norms[0].input.shape[2:])}:
             raise MethodError(
                 "model",
-                f"the norms before its attention take {seen or 'no tokens'}",
+                f"{self._attentions} self-attention calls, norms before them of {sorted(seen) or 'none'}",
                 f"each block must normalize all tokens, [{batch}, {anatomy.num_tokens}, dim], "
                 "before attention, so that the block's input is known",
                 "use a method on pixels, such as 'cp_lrp' or 'integrated_gradients'",
@@ -201,7 +210,7 @@ class TokenWatch(Intercept):
         assert self.last is not None  # noqa: S101 (blocks() has checked that attention was seen)
         return self.last
 
-    def heads(self, num_tokens_wide: int) -> list[Call]:
+    def heads(self, width: int) -> list[Call]:
         """Return the linear layers that turn one pooled token into logits.
 
         Raises:
@@ -211,14 +220,14 @@ class TokenWatch(Intercept):
         after = self.calls if final is None else self.calls[self.calls.index(final) + 1 :]
         linear = [call for call in after if call.name == "linear" and call.output.ndim == 2]
         linear = linear if final is not None else linear[-1:]
-        if linear and all(call.input.shape[-1] == num_tokens_wide for call in linear):
-            if len({call.output.shape for call in linear}) == 1:
-                return linear
+        kinds = {(call.input.shape[-1], call.output.shape[-1]) for call in linear}
+        if len(kinds) == 1 and linear[0].input.shape[-1] == width:
+            return linear
         shapes = [tuple(call.input.shape) for call in linear]
         raise MethodError(
             "model",
             f"after its last norm come linear layers on {shapes or 'nothing'}",
-            f"one linear head must read one pooled token of {num_tokens_wide} numbers",
+            f"one linear head must read one pooled token of {width} numbers",
             "use another method, such as 'relevance'",
         )
 
