@@ -29,8 +29,8 @@ def grad_cam(request: Request, *, layer: int = -1) -> Scores:
 
         Σ_d  mean_p (dy / dZ_pd) · Z_pd
 
-    Of a Transformer, Z is the normalized input of a block's attention (prefix tokens are left out of
-    the mean); of a CNN, the last feature map before the pooling.
+    Of a Transformer, Z is the normalized input of a block's attention (prefix tokens are left out
+    of the mean); of a CNN, the last feature map before the pooling.
 
     Args:
         request: Model, images and target.
@@ -52,16 +52,16 @@ def grad_cam(request: Request, *, layer: int = -1) -> Scores:
     with torch.enable_grad(), entered(request.model, watch, maps):
         scores = request.scores(images)
     if watch.is_plain:
-        return Scores(tokens=_of_tokens(request, scores, watch, layer))
+        return Scores(tokens=_of_tokens(request, watch, scores=scores, layer=layer))
     if layer != -1:
         raise MethodError(
-            "layer", str(layer), "of a convolutional model only the last map is taken", "leave it out"
+            "layer", str(layer), "of a convolutional model only the last map is taken", "omit it"
         )
     return Scores(grid=_of_map(scores, maps))
 
 
 def _of_tokens(
-    request: Request, scores: Tensor, watch: TokenWatch, layer: int
+    request: Request, watch: TokenWatch, *, scores: Tensor, layer: int
 ) -> Float[Tensor, "target batch token"]:
     """Weight the normalized tokens before attention."""
     layout = request.anatomy()

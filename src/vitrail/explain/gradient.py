@@ -1,4 +1,4 @@
-"""Gradients of the score by the pixels: ``input_x_gradient``, ``integrated_gradients``, ``smooth_grad``."""
+"""Gradients by the pixels: ``input_x_gradient``, ``integrated_gradients``, ``smooth_grad``."""
 
 from typing import Literal
 

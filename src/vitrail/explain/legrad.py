@@ -50,13 +50,13 @@ def legrad(request: Request, *, readout: Pooling = "mean", start_layer: int = 0)
     the map to [0, 1]; it serves OpenCLIP models only.
     """
     if readout not in get_args(Pooling):
-        raise MethodError("readout", repr(readout), "it must be 'mean' or 'cls'", "pass one of these")
+        raise MethodError(
+            "readout", repr(readout), "it must be 'mean' or 'cls'", "pass one of these"
+        )
     layout = request.anatomy()
     if readout == "cls" and layout.num_prefix_tokens == 0:
-        raise MethodError(
-            "readout", "'cls'", "the model has no class token", "pass readout='mean'"
-        )
-    layers, scores = _layer_scores(request, readout, start_layer)
+        raise MethodError("readout", "'cls'", "the model has no class token", "pass readout='mean'")
+    layers, scores = _layer_scores(request, readout, start_layer=start_layer)
     total: Tensor | None = None
     for layer, score in zip(layers, scores, strict=True):
         assert layer.output is not None  # noqa: S101 (recorded with outputs)
@@ -68,7 +68,7 @@ def legrad(request: Request, *, readout: Pooling = "mean", start_layer: int = 0)
 
 
 def _layer_scores(
-    request: Request, readout: Pooling, start_layer: int
+    request: Request, readout: Pooling, *, start_layer: int
 ) -> tuple[tuple[AttentionLayer, ...], list[Float[Tensor, "target batch"]]]:
     """Run the images once; return the layers from ``start_layer`` on, and the score after each."""
     layout = request.anatomy()

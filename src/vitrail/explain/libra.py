@@ -85,20 +85,21 @@ class Corrected(Intercept):
             args = (shared(args[0], 0.5), shared(args[1], 0.5), *args[2:])
         return func(*args, **kwargs)
 
-    def _attention(
+    def _attention(  # noqa: PLR0917 (torch's signature)
         self, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **kwargs: Any
     ) -> Tensor:
         """Attend, each factor with its share of the gradient."""
-        parts = [
+        query, key, value = (
             shared(part, share)
             for part, share in zip((query, key, value), self.shares, strict=True)
-        ]
+        )
         named = dict(zip(("attn_mask", "dropout_p", "is_causal", "scale"), rest, strict=False))
         named |= kwargs
         if not self.fold_targets or named.get("enable_gqa"):
-            return F.scaled_dot_product_attention(*parts, **named)
-        named.pop("dropout_p", None), named.pop("enable_gqa", None)
-        return folded_attention(*parts, **named)
+            return F.scaled_dot_product_attention(query, key, value, **named)
+        named.pop("dropout_p", None)
+        named.pop("enable_gqa", None)
+        return folded_attention(query, key, value, **named)
 
 
 def shared(tensor: Tensor, share: float) -> Tensor:
@@ -194,8 +195,8 @@ def libra(request: Request, *, variant: Variant = "fullgrad_plus") -> Scores:
         fullgrad           input_x_gradient + Σ_b Σ_d b ⊙ dy/d(output of b's layer)
         fullgrad_plus      Σ_l Σ_d Z_l ⊙ dy/dZ_l + the same sum over the biases
 
-    A bias after pooling (the head's) falls on the rows that the answer is read from; under attention
-    pooling evenly on all.
+    A bias after pooling (the head's) falls on the rows that the answer is read from; under
+    attention pooling evenly on all.
 
     Args:
         request: Model, images and target.
@@ -223,18 +224,17 @@ def libra(request: Request, *, variant: Variant = "fullgrad_plus") -> Scores:
     inputs = [norm.input for norm in norms]
     wanted = inputs if variant == "fullgrad_plus" else inputs[:1]
     noted = watch.since_first_block() if variant != "input_x_gradient" else []
-    biased = [call for call in noted if call.bias is not None]
-    slopes = gradients(scores, [*wanted, *(call.output for call in biased)])
+    biased = [(call, call.bias.detach()) for call in noted if call.bias is not None]
+    slopes = gradients(scores, [*wanted, *(call.output for call, _ in biased)])
     dtype = accumulation_dtype(scores)
-    total = sum(
-        (slope.to(dtype) * tokens.detach().to(dtype)).sum(dim=-1)
-        for slope, tokens in zip(slopes, wanted, strict=False)
-    )
+    total = torch.zeros(*slopes[0].shape[:-1], dtype=dtype, device=scores.device)
+    for slope, tokens in zip(slopes, wanted, strict=False):
+        total += (slope.to(dtype) * tokens.detach().to(dtype)).sum(dim=-1)
     if layout.readout == "map":
         layout = replace(layout, readout="token_mean")
     readout = layout.readout_row(scores.detach().to(dtype))
-    for slope, call in zip(slopes[len(wanted) :], biased, strict=True):
-        total = total + call.by_token(slope.to(dtype) @ call.bias.detach().to(dtype), readout)
+    for slope, (call, bias) in zip(slopes[len(wanted) :], biased, strict=True):
+        total += call.by_token(slope.to(dtype) @ bias.to(dtype), readout)
     residual = scores.detach().to(dtype) - total.sum(dim=-1)
     return Scores(tokens=total, residual=residual if variant == "fullgrad" else None)
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 from vitrail.errors import MethodError
 from vitrail.explain.libra import ATTN_LRP, LIBRA, Corrected, Shares
@@ -46,9 +47,9 @@ def cp_lrp(request: Request, *, gamma: Gammas | None = None) -> Scores:
 
     Source: ali2022xai, section 3; the gamma rule: montavon2019lrp, generalized for signed inputs.
 
-    Differs: LXT with zennit computes the same; its bilinear rules (AttnLRP) are not used for vision.
+    Differs: LXT with zennit computes the same; it does not use AttnLRP's rules for vision.
     """
-    return _propagated(request, LIBRA, gamma)
+    return _propagated(request, LIBRA, gamma=gamma)
 
 
 @register(
@@ -86,14 +87,14 @@ def attn_lrp(request: Request, *, gamma: Gammas | None = None) -> Scores:
 
     Differs: LXT applies CP-LRP, not these rules, to vision transformers.
     """
-    return _propagated(request, ATTN_LRP, gamma)
+    return _propagated(request, ATTN_LRP, gamma=gamma)
 
 
-def _propagated(request: Request, shares: Shares, gamma: Gammas | None) -> Scores:
+def _propagated(request: Request, shares: Shares, *, gamma: Gammas | None) -> Scores:
     """Return x ⊙ dy/dx under the rules."""
     several = isinstance(request.selection.target, str) and request.selection.target == "all"
     if gamma is None:
-        mode = Corrected(shares=shares, fold_targets=several)
+        mode: Corrected = Corrected(shares=shares, fold_targets=several)
     else:
         if len(gamma) != 2 or min(gamma) < 0.0:
             raise MethodError(
@@ -157,7 +158,7 @@ class _CorrectedGamma(Corrected):
         return super().call(func, name, args=args, kwargs=kwargs)
 
 
-def _gamma_linear(
+def _gamma_linear(  # noqa: PLR0917 (torch's signature)
     strength: _Strength,
     input: Tensor,  # noqa: A002 (torch's name)
     weight: Tensor,
@@ -170,7 +171,7 @@ def _gamma_linear(
     return result
 
 
-def _gamma_convolution(  # noqa: PLR0917, PLR0913 (torch's signature)
+def _gamma_convolution(  # noqa: PLR0917 (torch's signature)
     strength: _Strength,
     input: Tensor,  # noqa: A002 (torch's name)
     weight: Tensor,
@@ -183,11 +184,11 @@ def _gamma_convolution(  # noqa: PLR0917, PLR0913 (torch's signature)
     """Apply a convolution whose backward pass is the gamma rule."""
     settings = (stride, padding, dilation, groups)
 
-    def forward(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    def forward(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:  # noqa: PLR0917 (as F.linear)
         return F.conv2d(x, w, b, *settings)
 
-    def backward(slope: Tensor, w: Tensor, x: Tensor) -> Tensor:
-        found: Tensor = torch.nn.grad.conv2d_input(x.shape, w, slope, *settings)
+    def backward(slope: Tensor, w: Tensor, x: Tensor) -> Tensor:  # noqa: PLR0917 (as forward)
+        found: Tensor = conv2d_input(x.shape, w, slope, *settings)  # type: ignore[no-untyped-call]
         return found
 
     result: Tensor = _Gamma.apply(input, weight, bias, strength, forward, backward)
@@ -197,8 +198,8 @@ def _gamma_convolution(  # noqa: PLR0917, PLR0913 (torch's signature)
 class _Gamma(torch.autograd.Function):
     """A layer z = x wᵀ + b whose backward pass is the generalized gamma rule over x.
 
-    With w± = w + γ w^±, b± likewise: outputs z > 0 are shared out over x⁺ w+ + x⁻ w- + b+, outputs
-    z < 0 over x⁺ w- + x⁻ w+ + b-.
+    With w± = w + gamma w^±, b± likewise: outputs z > 0 are shared out over x⁺ w+ + x⁻ w- + b+,
+    outputs z < 0 over x⁺ w- + x⁻ w+ + b-.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Black boxes, asked again and again with parts of the image hidden: ``occlusion``, ``token_drop``, ``rise``."""
+"""Black boxes, asked again with parts hidden: ``occlusion``, ``token_drop``, ``rise``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -64,9 +64,9 @@ def occlusion(
 
     with torch.no_grad():
         whole = request.scores(images)
-    found = score_all(request, grid[0] * grid[1], hidden, batch_size=batch_size)
+    found = score_all(request, grid[0] * grid[1], make=hidden, batch_size=batch_size)
     lost = whole.to(found.dtype).unsqueeze(1) - found
-    return Scores(grid=lost.transpose(1, 2).unflatten(-1, grid))
+    return Scores(grid=lost.transpose(1, 2).reshape(*lost.shape[::2], *grid))
 
 
 @register(
@@ -81,9 +81,9 @@ def occlusion(
 def token_drop(request: Request, *, batch_size: int = 32) -> Scores:
     """Leave out one patch token at a time: y(x) - y(x without the token).
 
-    The token is masked as a key in every layer and left out of the pooling; nothing takes its place,
-    so no value has to be invented for what is hidden. On models with absolute positions this equals
-    running the model on a sequence that is shorter by one.
+    The token is masked as a key in every layer and left out of the pooling; nothing takes its
+    place, so no value has to be invented for what is hidden. On models with absolute positions this
+    equals running the model on a sequence that is shorter by one.
 
     Args:
         request: Model, images and target.
@@ -121,7 +121,7 @@ def token_drop(request: Request, *, batch_size: int = 32) -> Scores:
     passes="masks forward",
     source="petsiuk2018rise",
 )
-def rise(  # noqa: PLR0913 (the paper's parameters)
+def rise(
     request: Request,
     *,
     masks: int = 1000,
@@ -148,8 +148,8 @@ def rise(  # noqa: PLR0913 (the paper's parameters)
         batch_size: Images a pass, about.
 
     Returns:
-        The weighted mean of the masks, averaged over each patch. Every map carries the mean score as
-        an offset: compare places, not heights.
+        The weighted mean of the masks, averaged over each patch. Every map carries the mean score
+        as an offset: compare places, not heights.
 
     Raises:
         MethodError: If a parameter is out of range.
@@ -175,11 +175,14 @@ def rise(  # noqa: PLR0913 (the paper's parameters)
     for part in chunks(masks, batch=len(images), batch_size=batch_size):
         drawn = torch.cat(
             [
-                smooth_mask(images.shape[-2:], cells, keep=keep, generator=generator) for _ in part
+                smooth_mask(
+                    (images.shape[-2], images.shape[-1]), cells, keep=keep, generator=generator
+                )
+                for _ in part
             ]
         ).to(images.device)
         variants = images * drawn[:, None, None].to(images.dtype)
-        scores = score_all(request, len(part), variants.__getitem__, batch_size=batch_size)
+        scores = score_all(request, len(part), make=variants.__getitem__, batch_size=batch_size)
         seen = F.avg_pool2d(drawn.unsqueeze(1), size).squeeze(1).to(scores.dtype)
         found = torch.einsum("tvb,vrc->tbrc", scores, seen)
         total = found if total is None else total + found
@@ -236,7 +239,7 @@ def score_kept(
             "use 'occlusion', which hides pixels",
         )
     scores = scores.float() if scores.dtype.itemsize < 4 else scores
-    return scores.unflatten(1, (count, batch))
+    return scores.reshape(-1, count, batch)
 
 
 def _patch(request: Request, given: tuple[int, int] | None) -> tuple[int, int]:
@@ -245,10 +248,9 @@ def _patch(request: Request, given: tuple[int, int] | None) -> tuple[int, int]:
     Raises:
         MethodError: If there is none or it does not fit.
     """
+    height, width = request.images.shape[-2:]
     size = given or patch_size(request.model)
-    if size is None or min(size) < 1 or size[0] > request.images.shape[-2] or (
-        size[1] > request.images.shape[-1]
-    ):
+    if size is None or not (1 <= size[0] <= height and 1 <= size[1] <= width):
         raise MethodError(
             "patch",
             str(size),
@@ -290,7 +292,7 @@ class _Dropped(Intercept):
                 self.masked += 1
                 return func(_hidden(args[0], keep), *args[1:], **kwargs)
         if name == "mean" and not self.sequence_first and args[0].ndim == 3:
-            return self._mean(func, args, kwargs)
+            return self._mean(func, args=args, kwargs=kwargs)
         return func(*args, **kwargs)
 
     def _columns(self, tokens: int) -> Bool[Tensor, "batch key"] | None:
@@ -301,7 +303,7 @@ class _Dropped(Intercept):
             return self._keep[:, self._layout.num_prefix_tokens :]
         return None
 
-    def _attention(
+    def _attention(  # noqa: PLR0917 (torch's signature)
         self,
         query: Tensor,
         key: Tensor,
@@ -325,7 +327,7 @@ class _Dropped(Intercept):
         return F.scaled_dot_product_attention(query, key, value, mask, *rest, **kwargs)
 
     def _mean(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, func: Callable[..., Any], *, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
         """Average the kept tokens only, if it is tokens that are averaged."""
         axis = kwargs.get("dim", args[1] if len(args) > 1 else None)

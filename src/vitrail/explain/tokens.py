@@ -35,7 +35,7 @@ class Intercept(TorchFunctionMode):
     def __torch_function__(  # noqa: PLR0917 (torch's signature)
         self,
         func: Callable[..., Any],
-        types: object,  # noqa: ARG002
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -114,14 +114,14 @@ class Call:
         """
         tokens = len(readout)
         if self.sequence_first:
-            return values.flatten(1).unflatten(1, (tokens, -1)).transpose(1, 2)
+            return values.reshape(len(values), tokens, -1).transpose(1, 2)
         if values.shape[2:] == (tokens,):
             return values
         return values.reshape(*values.shape[:2], -1).sum(dim=2, keepdim=True) * readout
 
 
 class TokenWatch(Intercept):
-    """Notes, of one forward pass, the calls that tell where blocks begin and how the answer is read.
+    """Notes the calls that tell where blocks begin and how the answer is read.
 
     Attributes:
         calls: Every linear layer and norm, in order.
@@ -160,7 +160,7 @@ class TokenWatch(Intercept):
             self.calls.append(noted)
             if name in _NORMS and result.ndim == 3:
                 self._norm = noted
-        elif _is_self_attention(func, name, args, kwargs):
+        elif _is_self_attention(func, name, args=args, kwargs=kwargs):
             self._attentions += 1
             if self._norm is not None:
                 self.norms.append(self._norm)
@@ -182,10 +182,10 @@ class TokenWatch(Intercept):
             MethodError: If the blocks do not normalize all tokens before attention.
         """
         seen = {tuple(norm.input.shape) for norm in self.norms}
-        if not self.is_plain or seen != {(batch, anatomy.num_tokens, *self.norms[0].input.shape[2:])}:
+        if not self.is_plain or {shape[:2] for shape in seen} != {(batch, anatomy.num_tokens)}:
             raise MethodError(
                 "model",
-                f"{self._attentions} self-attention calls, norms before them of {sorted(seen) or 'none'}",
+                f"{self._attentions} self-attention calls, norms before them of {sorted(seen)}",
                 f"each block must normalize all tokens, [{batch}, {anatomy.num_tokens}, dim], "
                 "before attention, so that the block's input is known",
                 "use a method on pixels, such as 'cp_lrp' or 'integrated_gradients'",
@@ -233,7 +233,7 @@ class TokenWatch(Intercept):
 
 
 def _is_self_attention(
-    func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    func: Callable[..., Any], name: str, *, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> bool:
     """Tell whether a call makes tokens attend to as many tokens."""
     if func is F.scaled_dot_product_attention:

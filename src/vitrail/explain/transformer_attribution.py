@@ -58,8 +58,8 @@ def transformer_attribution(request: Request, *, start_layer: int = 0) -> Scores
         from float64 by a few hundredths of their maximum.
 
     Raises:
-        MethodError: If the model multiplies activations with each other (gated layers), for which the
-            paper has no rule.
+        MethodError: If the model multiplies activations with each other (gated layers), for which
+            the paper has no rule.
 
     Source: chefer2021transformer, section 3, equations 3 to 14.
 
@@ -71,7 +71,7 @@ def transformer_attribution(request: Request, *, start_layer: int = 0) -> Scores
     layers, relevances = _relevance(request)
     row = recording.first_row().detach().expand(len(recording.scores), -1, -1)
     for number in reversed(range(start_layer, len(layers))):
-        row = row + _step(row, layers[number], slopes[number], relevances[number])
+        row = row + _step(row, layers[number], slope=slopes[number], relevance=relevances[number])
     return Scores(tokens=row)
 
 
@@ -88,6 +88,7 @@ def _relevance(request: Request) -> tuple[tuple[AttentionLayer, ...], tuple[Tens
 def _step(
     row: Float[Tensor, "target batch token"],
     layer: AttentionLayer,
+    *,
     slope: Tensor,
     relevance: Tensor,
 ) -> Float[Tensor, "target batch token"]:
@@ -120,12 +121,11 @@ class _Rules(Intercept):
             return _attention(*args, **kwargs)
         if name == "linear":
             return _Linear.apply(*_linear_arguments(*args, **kwargs))
-        if name in _MATRIX_PRODUCTS and _both_active(args):
-            return _Product.apply(*args)
-        if name in _SUMS and _both_active(args) and args[0].shape == args[1].shape:
-            return _Sum.apply(*args[:2])
         if name == "mean" and _is_active(args[0]):
             return _Mean.apply(args[0], *_mean_axes(*args, **kwargs))
+        if _both_active(args) and (name in _MATRIX_PRODUCTS or name in _SUMS):
+            rule = _Product if name in _MATRIX_PRODUCTS else _Sum
+            return rule.apply(*args[:2])
         result = func(*args, **kwargs)
         if name in _FACTORS and _both_active(args):
             raise MethodError(
@@ -148,10 +148,10 @@ def _is_active(part: object) -> bool:
 
 def _both_active(args: tuple[Any, ...]) -> bool:
     """Tell whether both operands depend on the images."""
-    return _is_active(args[0]) and _is_active(args[1])
+    return len(args) > 1 and _is_active(args[0]) and _is_active(args[1])
 
 
-def _linear_arguments(
+def _linear_arguments(  # noqa: PLR0917 (torch's signature)
     input: Tensor,  # noqa: A002 (torch's name)
     weight: Tensor,
     bias: Tensor | None = None,
@@ -160,10 +160,10 @@ def _linear_arguments(
     return input, weight, bias
 
 
-def _mean_axes(
+def _mean_axes(  # noqa: PLR0917 (torch's signature)
     source: Tensor,
     dim: int | tuple[int, ...] | None = None,
-    keepdim: bool = False,  # noqa: FBT001, FBT002 (torch's signature)
+    keepdim: bool = False,  # noqa: FBT001, FBT002
     **_: Any,
 ) -> tuple[tuple[int, ...], bool]:
     """Bind a mean's axes."""
@@ -182,10 +182,9 @@ class _Unchanged(torch.autograd.Function):
     """Goes on with ``result``; relevance goes to ``source`` as it is."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:  # noqa: ARG004 (torch's signature)
-        _source, result = inputs
-        clone: Tensor = result.clone()
-        return clone
+    def forward(ctx: Any, *inputs: Any) -> Any:  # noqa: ARG004 (torch's signature)
+        _, result = inputs
+        return result.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: ARG004 (torch's signature)
@@ -196,7 +195,7 @@ class _Mean(torch.autograd.Function):
     """A mean over ``axes``: relevance in proportion to the terms."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Any:
         source, axes, keepdim = inputs
         ctx.settings = axes, keepdim
         output = source.mean(dim=axes, keepdim=keepdim)
@@ -219,7 +218,7 @@ class _Linear(torch.autograd.Function):
     """A linear layer: relevance over x⁺w⁺ + x⁻w⁻."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Any:
         values, weight, bias = inputs
         ctx.save_for_backward(values, weight)
         return F.linear(values, weight, bias)
@@ -237,7 +236,7 @@ class _Product(torch.autograd.Function):
     """A matrix product of activations: half of the relevance to each factor."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Any:
         first, second = inputs
         output = first @ second
         ctx.save_for_backward(first, second, output)
@@ -251,10 +250,10 @@ class _Product(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """A residual sum: in proportion to the terms, totals rescaled to |Σa| : |Σb|, image by image."""
+    """A residual sum: in proportion to the terms, each image's totals rescaled to |Σa| : |Σb|."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Any:
         first, second = inputs
         ctx.save_for_backward(first, second)
         return first + second
@@ -273,7 +272,7 @@ class _Sum(torch.autograd.Function):
         )
 
 
-def _attention(  # noqa: PLR0917, PLR0913 (torch's signature)
+def _attention(  # noqa: PLR0917 (torch's signature)
     query: Tensor,
     key: Tensor,
     value: Tensor,

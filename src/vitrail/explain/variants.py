@@ -49,11 +49,11 @@ def score_variants(
     """Run every variant of the batch in one pass and return its scores (with their graph)."""
     count, batch = images.shape[:2]
     output = request.model(images.flatten(0, 1))
-    return tiled(request.selection, count).scores(output).unflatten(1, (count, batch))
+    return tiled(request.selection, count).scores(output).reshape(-1, count, batch)
 
 
 def score_all(
-    request: Request, count: int, make: Callable[[int], Batch], *, batch_size: int
+    request: Request, count: int, *, make: Callable[[int], Batch], batch_size: int
 ) -> Float[Tensor, "target variant batch"]:
     """Score ``count`` variants, made one by one, without a graph; at least float32.
 
