@@ -29,7 +29,8 @@ Pooling = Literal["mean", "cls"]
 def legrad(request: Request, *, readout: Pooling = "mean", start_layer: int = 0) -> Scores:
     """Average the positive gradient of each layer's own score with respect to its attention.
 
-    The tokens after block l, pooled, go through the model's last norm and head: the score s_l::
+    The tokens after block l, pooled, go through the model's last norm and head (twice, side by side,
+    where the head reads class token and mean side by side): the score s_l::
 
         mean over l ≥ start_layer of  mean_(h, query) (ds_l / dA_l)⁺
 
@@ -99,7 +100,8 @@ def _layer_scores(
         for tokens in ends[start_layer:]:
             pooled = tokens.mean(dim=1) if readout == "mean" else tokens[:, 0]
             normed = pooled if norm is None else norm.again(pooled)
-            logits = torch.stack([head.again(normed) for head in heads]).mean(dim=0)
+            wide = normed.repeat(1, heads[0].input.shape[-1] // normed.shape[-1])
+            logits = torch.stack([head.again(wide) for head in heads]).mean(dim=0)
             scores.append(request.selection.scores(logits))
     return encoder.layers[start_layer:], scores
 

@@ -185,6 +185,7 @@ def _active(first: object, second: object) -> bool:
     signed=True,
     passes="1 forward, 1 backward",
     source="mehri2025libragrad",
+    row_form=True,
 )
 def libra(request: Request, *, variant: Variant = "fullgrad_plus") -> Scores:
     """Attribute the score to the tokens by corrected gradients (:class:`Corrected`).
@@ -219,6 +220,8 @@ def libra(request: Request, *, variant: Variant = "fullgrad_plus") -> Scores:
             "variant", repr(variant), f"it must be one of {get_args(Variant)}", "pass one of these"
         )
     scores, watch = watched(request)
+    if not watch.is_plain:
+        request.record()  # refuses windowed models and models without attention by what it sees
     layout = request.anatomy()
     norms = watch.blocks(layout, len(request.images))
     inputs = [norm.input for norm in norms]

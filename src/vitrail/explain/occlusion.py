@@ -38,14 +38,14 @@ def occlusion(
     Args:
         request: Model, images and target.
         baseline: Value of the hidden pixels, in the network's input space.
-        patch: Rows and columns in pixels; by default the model's own patch.
+        patch: Rows and columns in pixels; by default the model's own patch, or 16 px if it has none.
         batch_size: Images a pass, about.
 
     Returns:
         Signed scores of the patches; positive where hiding lowers the score.
 
     Raises:
-        MethodError: If the model shows no patch size and none is given, or none fits.
+        MethodError: If the patch does not fit into the image.
 
     Source: zeiler2014, section 4.2.
 
@@ -99,7 +99,7 @@ def token_drop(request: Request, *, batch_size: int = 32) -> Scores:
 
     Differs: other tools hide pixels, and so measure the model's answer to a black patch as well.
     """
-    layout = request.anatomy()
+    layout = request.record().anatomy  # refuses models whose attention is not of all tokens
     with torch.no_grad():
         whole = request.scores(request.images)
     parts = []
@@ -143,7 +143,8 @@ def rise(
         cells: Rows and columns of the coarse grid that each mask is drawn on, before it is enlarged
             smoothly and shifted.
         keep: Chance p of a coarse cell to be kept.
-        patch: Rows and columns in pixels of the cells of the result; by default the model's patch.
+        patch: Rows and columns in pixels of the cells of the result; as of
+            ``occlusion``.
         generator: Source of the masks; by default one seeded with 0, so that calls repeat.
         batch_size: Images a pass, about.
 
@@ -243,18 +244,21 @@ def score_kept(
 
 
 def _patch(request: Request, given: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the rows and columns in pixels of a cell, checked against the image.
+    """Return the rows and columns in pixels of a cell: given, the model's own, or 16.
 
     Raises:
-        MethodError: If there is none or it does not fit.
+        MethodError: If it does not fit into the image.
     """
     height, width = request.images.shape[-2:]
-    size = given or patch_size(request.model)
-    if size is None or not (1 <= size[0] <= height and 1 <= size[1] <= width):
+    own = patch_size(request.model)
+    if own is None or own[0] > height or own[1] > width:
+        own = (min(16, height), min(16, width))
+    size = given or own
+    if not (1 <= size[0] <= height and 1 <= size[1] <= width):
         raise MethodError(
             "patch",
             str(size),
-            "the model shows no patch size, or the patch is larger than the image",
+            f"a patch must fit into the image of {height}x{width} px",
             "pass patch=(rows, columns) in pixels, for example (16, 16)",
         )
     return size

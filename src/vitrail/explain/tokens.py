@@ -221,13 +221,13 @@ class TokenWatch(Intercept):
         linear = [call for call in after if call.name == "linear" and call.output.ndim == 2]
         linear = linear if final is not None else linear[-1:]
         kinds = {(call.input.shape[-1], call.output.shape[-1]) for call in linear}
-        if len(kinds) == 1 and linear[0].input.shape[-1] == width:
+        if len(kinds) == 1 and linear[0].input.shape[-1] in {width, 2 * width}:
             return linear
         shapes = [tuple(call.input.shape) for call in linear]
         raise MethodError(
             "model",
             f"after its last norm come linear layers on {shapes or 'nothing'}",
-            f"one linear head must read one pooled token of {width} numbers",
+            f"one linear head must read one or two pooled tokens of {width} numbers",
             "use another method, such as 'relevance'",
         )
 

@@ -25,6 +25,7 @@ _UNCHANGED = frozenset(
 )
 _SUMS = frozenset({"add", "__add__", "__radd__", "__iadd__"})
 _FACTORS = frozenset({"mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"})
+_GATED = frozenset({"mul", "__mul__", "__rmul__"})
 _MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm"})
 
 
@@ -58,12 +59,12 @@ def transformer_attribution(request: Request, *, start_layer: int = 0) -> Scores
         from float64 by a few hundredths of their maximum.
 
     Raises:
-        MethodError: If the model multiplies activations with each other (gated layers), for which
-            the paper has no rule.
+        MethodError: If the layer does not exist or attention is causal or grouped.
 
     Source: chefer2021transformer, section 3, equations 3 to 14.
 
-    Differs: the paper normalizes rows in some copies of its code and not in others; not here.
+    Differs: gated layers, for which the paper has no rule, get the rule of a matrix product: half
+    of the relevance to each factor. The paper normalizes rows in some copies of its code and not in others; not here.
     """
     recording = request.record(gradients=True)
     check_start_layer(start_layer, len(recording.layers))
@@ -126,14 +127,9 @@ class _Rules(Intercept):
         if _both_active(args) and (name in _MATRIX_PRODUCTS or name in _SUMS):
             rule = _Product if name in _MATRIX_PRODUCTS else _Sum
             return rule.apply(*args[:2])
+        if _both_active(args) and name in _GATED:
+            return _Gated.apply(*args[:2])
         result = func(*args, **kwargs)
-        if name in _FACTORS and _both_active(args):
-            raise MethodError(
-                "model",
-                "it multiplies activations with each other",
-                "the paper has no rule for such a product (gated layers)",
-                "use 'libra' or 'relevance'",
-            )
         if name in _UNCHANGED | _FACTORS:
             source = next((part for part in args if _is_active(part)), None)
             if source is not None and source.shape == result.shape:
@@ -247,6 +243,19 @@ class _Product(torch.autograd.Function):
         first, second, output = ctx.saved_tensors
         share = _ratio(gradients[0], output) / 2
         return first * (share @ second.mT), second * (first.mT @ share)
+
+
+class _Gated(torch.autograd.Function):
+    """A product of activations, entry by entry: half of the relevance to each factor."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:  # noqa: ARG004 (torch's signature)
+        first, second = inputs
+        return first * second
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: ARG004 (torch's signature)
+        return gradients[0] / 2, gradients[0] / 2
 
 
 class _Sum(torch.autograd.Function):
