@@ -137,6 +137,7 @@ class TokenWatch(Intercept):
         self.last: Tensor | None = None
         self._norm: Call | None = None
         self._attentions = 0
+        self._pooled = 0
 
     def call(
         self,
@@ -160,8 +161,11 @@ class TokenWatch(Intercept):
             self.calls.append(noted)
             if name in _NORMS and result.ndim == 3:
                 self._norm = noted
+        elif _is_pooled_attention(func, args=args, kwargs=kwargs):
+            self._pooled += 1
         elif _is_self_attention(func, name, args=args, kwargs=kwargs):
-            self._attentions += 1
+            self._attentions += 1 + self._pooled  # a pool at the very end alone is not counted
+            self._pooled = 0
             if self._norm is not None:
                 self.norms.append(self._norm)
             self._norm = None
@@ -232,14 +236,23 @@ class TokenWatch(Intercept):
         )
 
 
+def _is_pooled_attention(
+    func: Callable[..., Any], *, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
+    """Tell whether a call makes tokens attend to another number of tokens."""
+    if func is not F.scaled_dot_product_attention:
+        return False
+    query, key = (
+        args[place] if len(args) > place else kwargs[word]
+        for place, word in enumerate(("query", "key"))
+    )
+    return bool(query.shape[-2] != key.shape[-2])
+
+
 def _is_self_attention(
     func: Callable[..., Any], name: str, *, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> bool:
     """Tell whether a call makes tokens attend to as many tokens."""
     if func is F.scaled_dot_product_attention:
-        query, key = (
-            args[place] if len(args) > place else kwargs[word]
-            for place, word in enumerate(("query", "key"))
-        )
-        return bool(query.shape[-2] == key.shape[-2])
+        return not _is_pooled_attention(func, args=args, kwargs=kwargs)
     return name == "softmax" and args[0].ndim >= 3 and args[0].shape[-1] == args[0].shape[-2]
