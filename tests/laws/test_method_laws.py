@@ -47,7 +47,10 @@ def test_all_targets_together_are_the_targets_one_by_one(model, method):
     settings = CHEAP.get(method, {})
     together = explain(model, IMAGES, method=method, target="all", **settings).values
     for target in range(3):
-        near(together[target], explain(model, IMAGES, method=method, target=target, **settings).values)
+        near(
+            together[target],
+            explain(model, IMAGES, method=method, target=target, **settings).values,
+        )
 
 
 @pytest.mark.parametrize("method", [*GRADIENT, "rise"])
@@ -104,7 +107,9 @@ def test_more_steps_leave_a_smaller_residual(model, rule):
     assert residual(64) < 1e-2
 
 
-@pytest.mark.parametrize("method", ["occlusion", "input_x_gradient", "integrated_gradients", "cp_lrp"])
+@pytest.mark.parametrize(
+    "method", ["occlusion", "input_x_gradient", "integrated_gradients", "cp_lrp"]
+)
 def test_the_parts_of_a_linear_model_are_found_exactly(method):
     model = Linear()
     weighted = (IMAGES * model.weight[1].sum(0)).sum(1).detach()

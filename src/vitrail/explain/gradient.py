@@ -1,7 +1,5 @@
 """Gradients by the pixels: ``input_x_gradient``, ``integrated_gradients``, ``smooth_grad``."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -12,8 +10,6 @@ from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Request, gradients
 from vitrail.explain.trace import accumulation_dtype
 from vitrail.explain.variants import chunks, score_variants
-
-Rule = Literal["gauss_legendre", "midpoint"]
 
 
 @register(
@@ -56,7 +52,7 @@ def integrated_gradients(
     request: Request,
     *,
     steps: int = 32,
-    rule: Rule = "gauss_legendre",
+    rule: str = "gauss_legendre",
     baseline: float = 0.0,
     batch_size: int = 32,
 ) -> Scores:
@@ -160,7 +156,7 @@ def smooth_grad(
     return Scores(pixels=total / samples)
 
 
-def quadrature(rule: Rule, steps: int) -> tuple[list[float], list[float]]:
+def quadrature(rule: str, steps: int) -> tuple[list[float], list[float]]:
     """Return nodes in [0, 1] and weights, summing to one, of a quadrature rule.
 
     Raises:

@@ -1,7 +1,5 @@
 """LeGrad: how strongly each layer's attention would change what that layer's tokens already say."""
 
-from typing import Literal, get_args
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,7 +12,7 @@ from vitrail.explain.request import Request, gradients
 from vitrail.explain.tokens import TokenWatch, entered
 from vitrail.explain.trace import AttentionLayer, capture
 
-Pooling = Literal["mean", "cls"]
+_POOLINGS = ("mean", "cls")
 
 
 @register(
@@ -26,7 +24,7 @@ Pooling = Literal["mean", "cls"]
     source="bousselham2025legrad",
     row_form=True,
 )
-def legrad(request: Request, *, readout: Pooling = "mean", start_layer: int = 0) -> Scores:
+def legrad(request: Request, *, readout: str = "mean", start_layer: int = 0) -> Scores:
     """Average the positive gradient of each layer's own score with respect to its attention.
 
     The tokens after block l, pooled, go through the model's last norm and head (twice, side by side,
@@ -50,7 +48,7 @@ def legrad(request: Request, *, readout: Pooling = "mean", start_layer: int = 0)
     Differs: the authors' code sums over layers where torch-cam and this average them, and stretches
     the map to [0, 1]; it serves OpenCLIP models only.
     """
-    if readout not in get_args(Pooling):
+    if readout not in _POOLINGS:
         raise MethodError(
             "readout", repr(readout), "it must be 'mean' or 'cls'", "pass one of these"
         )
@@ -69,7 +67,7 @@ def legrad(request: Request, *, readout: Pooling = "mean", start_layer: int = 0)
 
 
 def _layer_scores(
-    request: Request, readout: Pooling, *, start_layer: int
+    request: Request, readout: str, *, start_layer: int
 ) -> tuple[tuple[AttentionLayer, ...], list[Float[Tensor, "target batch"]]]:
     """Run the images once; return the layers from ``start_layer`` on, and the score after each."""
     layout = request.anatomy()

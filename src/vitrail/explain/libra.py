@@ -9,7 +9,7 @@ leaves every forward value as it is and detaches the factors that spoil the sum.
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
@@ -23,7 +23,7 @@ from vitrail.explain.request import Request, gradients
 from vitrail.explain.tokens import Intercept, TokenWatch, entered
 from vitrail.explain.trace import accumulation_dtype
 
-Variant = Literal["fullgrad_plus", "fullgrad", "input_x_gradient"]
+VARIANTS = ("fullgrad_plus", "fullgrad", "input_x_gradient")
 Shares = tuple[float, float, float]
 
 LIBRA: Shares = (0.0, 0.0, 1.0)
@@ -187,7 +187,7 @@ def _active(first: object, second: object) -> bool:
     source="mehri2025libragrad",
     row_form=True,
 )
-def libra(request: Request, *, variant: Variant = "fullgrad_plus") -> Scores:
+def libra(request: Request, *, variant: str = "fullgrad_plus") -> Scores:
     """Attribute the score to the tokens by corrected gradients (:class:`Corrected`).
 
     With Z_l the input of block l, t = Z_0, and b every bias after t (norms, linear layers)::
@@ -215,9 +215,9 @@ def libra(request: Request, *, variant: Variant = "fullgrad_plus") -> Scores:
     Differs: the authors' preset explains the softmax probability and suppresses some patches'
     embedding gradients; here the target is the logit and nothing is suppressed.
     """
-    if variant not in get_args(Variant):
+    if variant not in VARIANTS:
         raise MethodError(
-            "variant", repr(variant), f"it must be one of {get_args(Variant)}", "pass one of these"
+            "variant", repr(variant), f"it must be one of {VARIANTS}", "pass one of these"
         )
     scores, watch = watched(request)
     if not watch.is_plain:

@@ -75,7 +75,7 @@ def occlusion(
     class_specific=True,
     signed=True,
     passes="1 + patches forward",
-    source="haurum2023tokens",
+    source="zeiler2014",
     row_form=True,
 )
 def token_drop(request: Request, *, batch_size: int = 32) -> Scores:
@@ -95,7 +95,7 @@ def token_drop(request: Request, *, batch_size: int = 32) -> Scores:
     Raises:
         MethodError: If the model's attention or pooling cannot be masked.
 
-    Source: haurum2023tokens reviews dropping tokens; the masking is stated in docs/explain.md.
+    Source: zeiler2014, section 4.2, with tokens in the place of pixels.
 
     Differs: other tools hide pixels, and so measure the model's answer to a black patch as well.
     """
