@@ -27,8 +27,8 @@ _POOLINGS = ("mean", "cls")
 def legrad(request: Request, *, readout: str = "mean", start_layer: int = 0) -> Scores:
     """Average the positive gradient of each layer's own score with respect to its attention.
 
-    The tokens after block l, pooled, go through the model's last norm and head (twice, side by side,
-    where the head reads class token and mean side by side): the score s_l::
+    The tokens after block l, pooled, go through the model's last norm and head (twice, side by
+    side, where the head reads class token and mean so): the score s_l::
 
         mean over l ≥ start_layer of  mean_(h, query) (ds_l / dA_l)⁺
 

@@ -38,7 +38,7 @@ def occlusion(
     Args:
         request: Model, images and target.
         baseline: Value of the hidden pixels, in the network's input space.
-        patch: Rows and columns in pixels; by default the model's own patch, or 16 px if it has none.
+        patch: Rows and columns in pixels; by default the model's own, or 16 px if it has none.
         batch_size: Images a pass, about.
 
     Returns:

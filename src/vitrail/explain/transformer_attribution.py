@@ -23,10 +23,7 @@ from vitrail.explain.trace import AttentionLayer, capture
 _UNCHANGED = frozenset(
     {"layer_norm", "rms_norm", "gelu", "silu", "relu", "tanh", "sigmoid", "softmax"}
 )
-_SUMS = frozenset({"add", "__add__", "__radd__", "__iadd__"})
 _FACTORS = frozenset({"mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"})
-_GATED = frozenset({"mul", "__mul__", "__rmul__"})
-_MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm"})
 
 
 @register(
@@ -64,7 +61,7 @@ def transformer_attribution(request: Request, *, start_layer: int = 0) -> Scores
     Source: chefer2021transformer, section 3, equations 3 to 14.
 
     Differs: gated layers, for which the paper has no rule, get the rule of a matrix product: half
-    of the relevance to each factor. The paper normalizes rows in some copies of its code and not in others; not here.
+    of the relevance to each factor. Some copies of the authors' code normalize rows; not here.
     """
     recording = request.record(gradients=True)
     check_start_layer(start_layer, len(recording.layers))
@@ -124,11 +121,8 @@ class _Rules(Intercept):
             return _Linear.apply(*_linear_arguments(*args, **kwargs))
         if name == "mean" and _is_active(args[0]):
             return _Mean.apply(args[0], *_mean_axes(*args, **kwargs))
-        if _both_active(args) and (name in _MATRIX_PRODUCTS or name in _SUMS):
-            rule = _Product if name in _MATRIX_PRODUCTS else _Sum
-            return rule.apply(*args[:2])
-        if _both_active(args) and name in _GATED:
-            return _Gated.apply(*args[:2])
+        if _both_active(args) and name in _PAIRS:
+            return _PAIRS[name].apply(*args[:2])
         result = func(*args, **kwargs)
         if name in _UNCHANGED | _FACTORS:
             source = next((part for part in args if _is_active(part)), None)
@@ -307,3 +301,11 @@ def _attention(  # noqa: PLR0917 (torch's signature)
         scores = scores + attn_mask.detach()
     output: Tensor = _Product.apply(_Unchanged.apply(products, scores.softmax(dim=-1)), value)
     return output
+
+
+_PAIRS: dict[str, Any] = {
+    **dict.fromkeys(("add", "__add__", "__radd__", "__iadd__"), _Sum),
+    **dict.fromkeys(("mul", "__mul__", "__rmul__"), _Gated),
+    **dict.fromkeys(("matmul", "__matmul__", "bmm"), _Product),
+}
+"""The rule of each call on two activations."""
