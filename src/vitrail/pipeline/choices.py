@@ -27,7 +27,7 @@ _HEADER = """\
 """
 
 Pixels = Annotated[int, Field(ge=16, le=2048)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Minutes = Annotated[float, Field(gt=0)]
 
@@ -71,7 +71,8 @@ class Plan(BaseModel):
         learning_rate: Peak of the model's schedule.
         baseline_epochs: Passes over the training cases, for the baseline.
         baseline_learning_rate: Peak of the baseline's schedule.
-        class_weights: Weight of each class in the loss, or None for equal ones.
+        balance: How classes of unequal size are made to count alike: by class ``weights`` in the
+            loss, by ``sampling``, or ``none``.
         workers: Processes that decode pictures.
         accept_leakage: Why a leak across the split was accepted; empty where none was.
         expected_minutes: Estimated minutes of each stage.
@@ -100,7 +101,7 @@ class Plan(BaseModel):
     learning_rate: Choice[Rate]
     baseline_epochs: Choice[Count]
     baseline_learning_rate: Choice[Rate]
-    class_weights: Choice[dict[str, Annotated[float, Field(gt=0)]] | None]
+    balance: Choice[Literal["none", "weights", "sampling"]]
     workers: Choice[Annotated[int, Field(ge=0, le=64)]]
     accept_leakage: Choice[str]
     expected_minutes: Choice[dict[str, float]]

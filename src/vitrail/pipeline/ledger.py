@@ -41,7 +41,7 @@ def stage(
     name: str,
     run: RunFolder,
     *,
-    inputs: str,
+    inputs: str | None,
     outputs: Sequence[Path],
     work: Callable[[], Result],
     command: str = "",
@@ -51,7 +51,7 @@ def stage(
     Args:
         name: The verb.
         run: The run.
-        inputs: Hash of all that the stage reads.
+        inputs: Hash of all that the stage reads; None for a stage that is always done anew.
         outputs: Files that the stage leaves; all must exist for it to count as finished.
         work: Does the stage and returns its result.
         command: The exact command line, kept beside the timing.
@@ -60,7 +60,8 @@ def stage(
         The result of the work, now or then, with ``stage``, ``skipped`` and ``seconds``.
     """
     entry = entries(run).get(name, {})
-    if entry.get("inputs") == inputs and all(path.exists() for path in outputs):
+    unchanged = inputs is not None and entry.get("inputs") == inputs
+    if unchanged and all(path.exists() for path in outputs):
         _log.info("%s: finished before from the same inputs, skipped", name)
         return {**entry["result"], "stage": name, "skipped": True, "seconds": entry["seconds"]}
     started = time.perf_counter()
