@@ -221,9 +221,7 @@ def _plan(path: Path) -> Object:
     return content if isinstance(content, dict) else {}
 
 
-def _classes(
-    predictions: list[dict[str, str]], rows: list[dict[str, str]]
-) -> tuple[str, ...]:
+def _classes(predictions: list[dict[str, str]], rows: list[dict[str, str]]) -> tuple[str, ...]:
     """Read the class names off the probability columns, else off the labels."""
     if predictions:
         columns = [name for name in predictions[0] if name.startswith("prob_")]

@@ -53,7 +53,8 @@ UNIT = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def nice_axis(name: str, values: Sequence[float], *, whole: bool = False) -> Axis:
-    """Choose an axis around values with four to eight round ticks.
+    """Choose an axis around values with some four to eight round ticks; it ends at a tick, or,
+    where only whole numbers count, at the values themselves.
 
     Args:
         name: The axis's name.
@@ -61,8 +62,8 @@ def nice_axis(name: str, values: Sequence[float], *, whole: bool = False) -> Axi
         whole: Whether only whole numbers may be labelled.
 
     Example:
-        >>> nice_axis("epoch", [1, 12], whole=True).ticks
-        (0, 2, 4, 6, 8, 10, 12)
+        >>> nice_axis("loss", [0.07, 0.91]).ticks
+        (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     """
     known = [value for value in values if value == value] or [0.0, 1.0]
     low, high = min(known), max(known)
@@ -75,6 +76,9 @@ def nice_axis(name: str, values: Sequence[float], *, whole: bool = False) -> Axi
         step = max(1, round(step))
     first, last = int(low // step), -int(-high // step)
     ticks = tuple(_tidy(index * step, whole=whole) for index in range(first, last + 1))
+    if whole:
+        inside = tuple(tick for tick in ticks if low <= tick <= high)
+        return Axis(name=name, low=low, high=high, ticks=inside)
     return Axis(name=name, low=ticks[0], high=ticks[-1], ticks=ticks)
 
 
@@ -156,18 +160,18 @@ class _Frame:
         for tick in self._x.ticks:
             across, _ = self.place((tick, self._y.low))
             parts.append(
-                Markup('<path class="grid" d="M{0} {1}V{2}"/><text x="{0}" y="{3}" '
-                       'text-anchor="middle">{4}</text>').format(
-                    across, _TOP, _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM + 16, _label(tick)
-                )
+                Markup(
+                    '<path class="grid" d="M{0} {1}V{2}"/><text x="{0}" y="{3}" '
+                    'text-anchor="middle">{4}</text>'
+                ).format(across, _TOP, _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM + 16, _label(tick))
             )
         for tick in self._y.ticks:
             _, up = self.place((self._x.low, tick))
             parts.append(
-                Markup('<path class="grid" d="M{0} {1}H{2}"/><text x="{3}" y="{1}" dy="4" '
-                       'text-anchor="end">{4}</text>').format(
-                    _LEFT, up, _WIDTH - _RIGHT, _LEFT - 7, _label(tick)
-                )
+                Markup(
+                    '<path class="grid" d="M{0} {1}H{2}"/><text x="{3}" y="{1}" dy="4" '
+                    'text-anchor="end">{4}</text>'
+                ).format(_LEFT, up, _WIDTH - _RIGHT, _LEFT - 7, _label(tick))
             )
         middle = _TOP + (_HEIGHT - _TOP - _BOTTOM) / 2
         names = Markup(
@@ -234,16 +238,18 @@ def bars(rows: Sequence[tuple[str, float, float, float, int]], *, title: str) ->
     Returns:
         An ``<svg>`` element.
     """
-    left, row_height = 190, 28
+    left, row_height = 140, 28
     height = row_height * len(rows) + 34
-    across = _WIDTH + 140 - left - 20
+    across = _WIDTH - left - 14
 
     def at(value: float) -> str:
         return _number(left + min(max(value, 0.0), 1.0) * across)
 
     parts = [
-        Markup('<path class="grid" d="M{0} 4V{1}"/><text x="{0}" y="{2}" text-anchor="middle">{3}'
-               "</text>").format(at(tick), height - 26, height - 10, _label(tick))
+        Markup(
+            '<path class="grid" d="M{0} 4V{1}"/><text x="{0}" y="{2}" text-anchor="middle">{3}'
+            "</text>"
+        ).format(at(tick), height - 26, height - 10, _label(tick))
         for tick in UNIT
     ]
     for place, (name, value, low, high, style) in enumerate(rows):
@@ -265,7 +271,7 @@ def bars(rows: Sequence[tuple[str, float, float, float, int]], *, title: str) ->
                     style, at(value), middle
                 )
             )
-    return _svg(_WIDTH + 140, height, title, parts)
+    return _svg(_WIDTH, height, title, parts)
 
 
 def window(colors: Sequence[Sequence[str]]) -> Markup:
@@ -296,9 +302,9 @@ def window(colors: Sequence[Sequence[str]]) -> Markup:
 
 def _svg(width: int, height: int, title: str, parts: Sequence[Markup]) -> Markup:
     """Wrap a drawing with its accessible name."""
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, title, Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    ).format(width, height, title, Markup("").join(parts))
 
 
 def _fraction(value: float, axis: Axis) -> float:

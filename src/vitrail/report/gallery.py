@@ -32,8 +32,11 @@ MOST_CASES = 120
 SAMPLES = 6
 """Pictures a class in the sample grid."""
 
+_TILE_PX = 72
+
 CLASS_AGNOSTIC = {"rollout", "raw_attention"}
 """Methods whose map is the same whatever class is asked for, where the record does not tell."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Map:
@@ -318,7 +321,8 @@ def _walls(contents: Contents) -> list[Wall]:
         with np.load(path, allow_pickle=False) as stored:
             attention = np.asarray(stored["attention"], dtype=np.float64)
         largest = float(np.percentile(attention, 99.5))
-        tiles = wall(attention, largest=largest)
+        cell_px = max(2, round(_TILE_PX / attention.shape[-1]))
+        tiles = wall(attention, largest=largest, cell_px=cell_px)
         shown = contents.run.picture(case_id)
         walls.append(
             Wall(

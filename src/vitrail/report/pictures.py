@@ -120,7 +120,9 @@ def palette(scale: Scale) -> UInt8[np.ndarray, "256 3"]:
 
 def color_bar(scale: Scale) -> str:
     """Draw a color scale from left to right, as a data URI."""
-    return data_uri(paint(np.linspace(0.0, 1.0, 256)[None, :].repeat(2, axis=0), scale), lossless=True)
+    return data_uri(
+        paint(np.linspace(0.0, 1.0, 256)[None, :].repeat(2, axis=0), scale), lossless=True
+    )
 
 
 def outline(path: Path) -> Image.Image:
@@ -140,8 +142,11 @@ def _grown(inside: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height
     """Add every pixel that touches the inside with a side or a corner."""
     padded = np.pad(inside, 1)
     height, width = inside.shape
-    shifts = [padded[row : row + height, column : column + width]
-              for row in range(3) for column in range(3)]
+    shifts = [
+        padded[row : row + height, column : column + width]
+        for row in range(3)
+        for column in range(3)
+    ]
     return np.logical_or.reduce(shifts)
 
 
@@ -150,7 +155,7 @@ def wall(
 ) -> Image.Image:
     """Tile the maps of all layers (downward) and heads (rightward), each patch a few px wide."""
     layers, heads, rows, columns = attention.shape
-    gap = 2 * cell_px
+    gap = 6
     height = layers * (rows * cell_px + gap) - gap
     width = heads * (columns * cell_px + gap) - gap
     colors = palette("sequential")

@@ -122,8 +122,13 @@ def headline(contents: Contents, *, part: str = "test") -> Headline | None:
         csv=_csv(
             ("metric", "model", "value", "low", "high", "n", "unit", "method"),
             [
-                (metric, model, *(_cell(one, key) for key in ("value", "low", "high", "n")), unit,
-                 _cell(one, "method"))
+                (
+                    metric,
+                    model,
+                    *(_cell(one, key) for key in ("value", "low", "high", "n")),
+                    unit,
+                    _cell(one, "method"),
+                )
                 for metric, row in rows
                 for model, one in zip(models, row, strict=True)
             ],
@@ -255,4 +260,27 @@ def minutes(contents: Contents) -> tuple[tuple[str, float | None, float | None],
     return tuple(
         (name, float(expected[name]) if name in expected else None, used.get(name))
         for name in names
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subgroup:
+    """One metric of one model in one subgroup."""
+
+    group: str
+    model: str
+    metric: str
+    estimate: Object
+
+
+def subgroups(contents: Contents) -> tuple[Subgroup, ...]:
+    """List the subgroups' estimates: ``subgroups[column][value][model][metric]``."""
+    stated: Mapping[str, Any] = contents.evaluation.get("subgroups") or {}
+    return tuple(
+        Subgroup(group=f"{column}: {value}", model=model, metric=metric, estimate=estimate)
+        for column, values in stated.items()
+        for value, models in values.items()
+        for model, metrics in models.items()
+        for metric, estimate in metrics.items()
+        if isinstance(estimate, Mapping)
     )
