@@ -35,6 +35,7 @@ _SPLIT_NAMES: dict[str, SplitName] = {
     "validation": "validation",
     "test": "test",
 }
+NO_SPLIT: SplitName = ""
 _MASKS = "masks"
 _log = logging.getLogger("vitrail")
 
@@ -65,11 +66,11 @@ def read_folder(root: Path) -> Cohort:
     for path, case_id in zip(pictures, _case_ids(pictures), strict=True):
         parts = PurePosixPath(path).parts
         mask = _mask_of(path, masks)
-        label, split = parts[0], cast("SplitName", "")
+        label, split = parts[0], NO_SPLIT
         if given:
             label, split = parts[1], _SPLIT_NAMES[parts[0].lower()]
         cases.append(Case(case_id=case_id, path=path, label=label, split=split, mask=mask))
-    return make_cohort(root, cases, str(root))
+    return make_cohort(root, cases, source=str(root))
 
 
 def _pictures(root: Path) -> Iterator[str]:
@@ -153,16 +154,16 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
     root = (root or path.parent).resolve()
     rows, columns = _rows(path)
     for name in ("path", "label"):
-        _require_column(path, name, columns)
+        _require_column(path, name, columns=columns)
     cases = []
     for line, row in enumerate(rows, start=2):
-        cases.append(_case(f"{path}:{line}", row, root))
+        cases.append(_case(f"{path}:{line}", row, root=root))
     if not cases:
         raise ManifestError(str(path), "no rows", "one row a case is read", "fill the table")
     _refuse_repeats(path, cases)
     ids = _case_ids([case.path for case in cases])
     named = [replace(case, case_id=case_id) for case, case_id in zip(cases, ids, strict=True)]
-    return make_cohort(root, named, str(path))
+    return make_cohort(root, named, source=str(path))
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
@@ -187,7 +188,7 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     return rows, columns
 
 
-def _require_column(path: Path, name: str, columns: Sequence[str]) -> None:
+def _require_column(path: Path, name: str, *, columns: Sequence[str]) -> None:
     if name in columns:
         return
     nearest = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
@@ -197,7 +198,7 @@ def _require_column(path: Path, name: str, columns: Sequence[str]) -> None:
     )
 
 
-def _case(place: str, row: dict[str, str], root: Path) -> Case:
+def _case(place: str, row: dict[str, str], *, root: Path) -> Case:
     """Check one row."""
     label, split = row.get("label", ""), row.get("split", "").lower()
     if not label:
@@ -214,21 +215,21 @@ def _case(place: str, row: dict[str, str], root: Path) -> Case:
         raise ManifestError(place, f"split {split!r}", f"it is one of {', '.join(SPLITS)}", remedy)
     return Case(
         case_id="",
-        path=_inside(place, row.get("path", ""), root),
+        path=_inside(place, row.get("path", ""), root=root),
         label=label,
         patient_id=row.get("patient_id", ""),
         group=row.get("group", ""),
         site=row.get("site", ""),
         split=_SPLIT_NAMES[split] if split else "",
-        mask=_inside(place, row["mask"], root) if row.get("mask") else "",
+        mask=_inside(place, row["mask"], root=root) if row.get("mask") else "",
     )
 
 
-def _inside(place: str, name: str, root: Path) -> str:
+def _inside(place: str, name: str, *, root: Path) -> str:
     """Return ``name`` relative to ``root``; it has to lie there and be a file."""
     joined = os.path.normpath(root / name)
     relative = os.path.relpath(joined, root)
-    if not name or relative.split(os.sep)[0] == os.pardir:
+    if not name or Path(relative).parts[0] == os.pardir:
         raise ManifestError(
             place, f"path {name!r}", f"paths lie inside {root}", "pass --root, or mend the path"
         )
@@ -252,7 +253,7 @@ def _refuse_repeats(path: Path, cases: Sequence[Case]) -> None:
         first[case.path] = line
 
 
-def make_cohort(root: Path, cases: Iterable[Case], source: str) -> Cohort:
+def make_cohort(root: Path, cases: Iterable[Case], *, source: str) -> Cohort:
     """Order the cases, and refuse classes and splits that cannot be trained on."""
     ordered = tuple(sorted(cases, key=lambda case: case.case_id))
     count = Counter(case.label for case in ordered)

@@ -62,8 +62,11 @@ def resize(
     for channel, values in zip(resized, picture, strict=True):
         source = Image.fromarray(values.astype(np.float32))
         inner = source.resize((right - left, bottom - top), _FILTERS[preprocessing.interpolation])
-        channel[top:bottom, left:right] = inner
-    return np.rint(resized.clip(0, 1) * 255).astype(np.uint8)
+        channel[top:bottom, left:right] = np.asarray(inner)
+    pixels: UInt8[np.ndarray, "channel row column"] = np.rint(resized.clip(0, 1) * 255).astype(
+        np.uint8
+    )
+    return pixels
 
 
 def normalize(
@@ -132,7 +135,8 @@ class PictureDataset(Dataset[Item]):
         self.seed = seed
         self.cache_dir = cache_dir
         # Shared memory, so that workers which outlive an epoch see the next one's number.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         rows, columns = preprocessing.image_size
         in_memory = len(self.cases) * preprocessing.channels * rows * columns <= MEMORY_BYTES
         self._memory: dict[int, UInt8[np.ndarray, "channel row column"]] | None = (

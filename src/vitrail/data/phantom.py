@@ -30,7 +30,7 @@ _SUPERSAMPLING = 2
 
 # Displayed grey of each tissue in a lung window widened so that soft tissue keeps its detail.
 _AIR, _LUNG, _FAT, _MUSCLE, _BLOOD, _BONE = 0.02, 0.13, 0.42, 0.56, 0.62, 0.92
-_NODULE = 0.54
+_NODULE = 0.74
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _vessel_tree(
         x1 = x0 + side * np.cos(angle) * length * half_width / 0.33
         y1 = y0 + np.sin(angle) * length * half_height / 0.45
         segments.append((x0, y0, x1, y1, width))
-        if width > 0.0085:
+        if width > 0.0095:
             spread = generator.uniform(0.25, 0.6, size=2) * (1, -1)
             shrink = generator.uniform(0.6, 0.82, size=2)
             buds += [
@@ -120,7 +120,8 @@ def _ellipse(
     """Return the squared elliptic distance: 1 on the outline, less inside."""
     x, y = grid[0] - center[0], grid[1] - center[1]
     turned = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
-    return (turned[0] / half[0]) ** 2 + (turned[1] / half[1]) ** 2
+    distance: Picture = (turned[0] / half[0]) ** 2 + (turned[1] / half[1]) ** 2
+    return distance
 
 
 def _soft(distance: Picture, *, edge: float = 0.04) -> Picture:
@@ -128,7 +129,7 @@ def _soft(distance: Picture, *, edge: float = 0.04) -> Picture:
     return np.clip((1 + edge - distance) / (2 * edge), 0, 1)
 
 
-def _over(picture: Picture, coverage: Picture, value: float | Picture) -> Picture:
+def _over(picture: Picture, coverage: Picture, *, value: float | Picture) -> Picture:
     """Lay a tissue over a picture."""
     return picture + coverage * (value - picture)
 
@@ -140,16 +141,16 @@ def _slice(
     axis = (np.arange(image_size) + 0.5) / image_size * 2 - 1
     ys, xs = np.meshgrid(axis - patient.center[1], axis - patient.center[0], indexing="ij")
     grid, level = (xs, ys), generator.uniform(-1, 1)
-    picture, lungs = _chest(patient, grid, level)
+    picture, lungs = _chest(patient, grid, level=level)
     texture = gaussian_filter(generator.normal(size=xs.shape), 2.5) * 0.12
     vessels = _vessels(patient, image_size=image_size, level=level, generator=generator)
-    picture = _over(picture, lungs, _LUNG + 0.35 * texture + 0.05 * (ys + 0.3))
-    picture = _over(picture, np.clip(lungs * vessels, 0, 1), _BLOOD - 0.04)
+    picture = _over(picture, lungs, value=_LUNG + 0.35 * texture + 0.05 * (ys + 0.3))
+    picture = _over(picture, np.clip(lungs * vessels, 0, 1), value=_BLOOD - 0.04)
     mask, brightness = np.zeros(xs.shape, dtype=bool), picture.mean()
     if nodule:
-        coverage = _nodule(patient, grid, generator)
+        coverage = _nodule(patient, grid, generator=generator)
         mask = coverage > 0.5
-        picture = _over(picture, coverage, _NODULE + 0.5 * texture)
+        picture = _over(picture, coverage, value=_NODULE + 0.5 * texture)
         # Its light is taken back from the whole slice: brightness does not tell the class.
         picture = picture * (brightness / picture.mean())
     grain = gaussian_filter(generator.normal(size=xs.shape), 0.6) * 1.6
@@ -158,18 +159,18 @@ def _slice(
 
 
 def _chest(
-    patient: _Patient, grid: tuple[Picture, Picture], level: float
+    patient: _Patient, grid: tuple[Picture, Picture], *, level: float
 ) -> tuple[Picture, Picture]:
     """Draw everything but the lungs' inside: (picture, coverage of the lungs)."""
     xs, ys = grid
     half_x, half_y = patient.body
     body = _ellipse(grid, center=(0, 0), half=patient.body)
     wall = _ellipse(grid, center=(0, 0), half=(half_x - patient.fat, half_y - patient.fat))
-    picture = _over(np.full_like(xs, _AIR), _soft(body), _FAT)
-    picture = _over(picture, _soft(wall), _MUSCLE)
+    picture = _over(np.full_like(xs, _AIR), _soft(body), value=_FAT)
+    picture = _over(picture, _soft(wall), value=_MUSCLE)
     # The table under the patient.
     table = np.exp(-(((ys - half_y - 0.1 - 0.06 * xs**2) / 0.012) ** 2)) * (np.abs(xs) < 0.8)
-    picture = _over(picture, table, 0.3)
+    picture = _over(picture, table, value=0.3)
     ring = (half_x - patient.fat - 0.075, half_y - patient.fat - 0.07)
     angle = np.arctan2(ys / ring[1], xs / ring[0])
     thin = np.exp(-(((np.sqrt(_ellipse(grid, center=(0, 0), half=ring)) - 1) / 0.045) ** 2))
@@ -181,22 +182,23 @@ def _chest(
     for rib_angle, length in patient.ribs:
         apart = (angle - rib_angle - 0.12 * level + np.pi) % (2 * np.pi) - np.pi
         ribs = np.maximum(ribs, np.abs(apart) < length)
-    picture = _over(picture, thin * gaussian_filter(ribs, 1), _BONE)
-    lungs = lungs * _mediastinum(patient, grid, level)
-    return _spine(patient, grid, picture), lungs
+    picture = _over(picture, thin * gaussian_filter(ribs, 1), value=_BONE)
+    lungs = lungs * _mediastinum(patient, grid, level=level)
+    return _spine(patient, grid, picture=picture), lungs
 
 
-def _mediastinum(patient: _Patient, grid: tuple[Picture, Picture], level: float) -> Picture:
+def _mediastinum(patient: _Patient, grid: tuple[Picture, Picture], *, level: float) -> Picture:
     """Return where heart and aorta leave room for the lungs."""
     x, y, half_width, half_height = patient.heart
     size = (half_width * (1 + 0.15 * level), half_height * (1 + 0.15 * level))
     heart = _soft(_ellipse(grid, center=(x, y), half=size, tilt=0.5), edge=0.05)
     spine_y = patient.body[1] * 0.62
     middle = _soft(_ellipse(grid, center=(0.02, spine_y - 0.2), half=(0.13, 0.3)), edge=0.08)
-    return (1 - heart) * (1 - middle)
+    room: Picture = (1 - heart) * (1 - middle)
+    return room
 
 
-def _spine(patient: _Patient, grid: tuple[Picture, Picture], picture: Picture) -> Picture:
+def _spine(patient: _Patient, grid: tuple[Picture, Picture], *, picture: Picture) -> Picture:
     """Draw vertebra, spinal canal, aorta, trachea and sternum."""
     y = patient.body[1] * 0.62
     outlines = (
@@ -210,7 +212,9 @@ def _spine(patient: _Patient, grid: tuple[Picture, Picture], picture: Picture) -
         ((0.0, -patient.body[1] + patient.fat + 0.07), (0.1, 0.03), _BONE - 0.1),
     )
     for center, half, value in outlines:
-        picture = _over(picture, _soft(_ellipse(grid, center=center, half=half), edge=0.2), value)
+        picture = _over(
+            picture, _soft(_ellipse(grid, center=center, half=half), edge=0.2), value=value
+        )
     return picture
 
 
@@ -227,22 +231,23 @@ def _vessels(
         ends = shown[:, :4] * (1 + 0.03 * level) + np.tile(patient.center, 2)
         for (x0, y0, x1, y1), width in zip((ends + 1) * to_px, shown[:, 4] * to_px, strict=True):
             pen.line((x0, y0, x1, y1), fill=255, width=max(1, round(width)))
-        for x, y in ends[generator.integers(0, len(ends), size=7), 2:]:
+        for x, y in ends[generator.integers(0, len(ends), size=5), 2:]:
             radius = generator.uniform(0.012, 0.026) * to_px
             x_px, y_px = (x + 1) * to_px, (y + 1) * to_px
             box = (x_px - radius, y_px - radius, x_px + radius, y_px + radius)
             pen.ellipse(box, fill=255)
     coarse = canvas.resize((image_size, image_size), Image.Resampling.BOX)
-    return gaussian_filter(np.asarray(coarse, dtype=np.float64) / 255, 0.5)
+    coverage: Picture = gaussian_filter(np.asarray(coarse, dtype=np.float64) / 255, 0.5)
+    return coverage
 
 
 def _nodule(
-    patient: _Patient, grid: tuple[Picture, Picture], generator: np.random.Generator
+    patient: _Patient, grid: tuple[Picture, Picture], *, generator: np.random.Generator
 ) -> Picture:
     """Plant a lobulated nodule inside a lung, away from its edge."""
     x, y, half_width, half_height, _ = patient.lungs[int(generator.integers(2))]
-    radius = generator.uniform(0.055, 0.085)
-    angle, reach = generator.uniform(0, 2 * np.pi), 0.62 * np.sqrt(generator.uniform())
+    radius = generator.uniform(0.085, 0.13)
+    angle, reach = generator.uniform(0, 2 * np.pi), 0.55 * np.sqrt(generator.uniform())
     # Away from the heart: outwards of the lung's middle.
     offset = abs(np.cos(angle)) * np.sign(x) * reach * half_width
     center = (x + offset, y + np.sin(angle) * reach * half_height)

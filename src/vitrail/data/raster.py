@@ -62,9 +62,13 @@ def _is_grey(mode: str) -> bool:
 
 
 def _unreadable(
-    path: Path, came: str, rule: str = "a whole picture is needed"
+    path: Path,
+    came: str,
+    *,
+    rule: str = "a whole picture is needed",
+    remedy: str = "replace the file or leave it out",
 ) -> UnreadableFileError:
-    return UnreadableFileError(str(path), came, rule, "replace the file or leave it out")
+    return UnreadableFileError(str(path), came, rule, remedy)
 
 
 def _open(path: Path) -> Image.Image:
@@ -74,13 +78,15 @@ def _open(path: Path) -> Image.Image:
         if file_bytes == 0:
             raise _unreadable(path, "the file is empty (0 bytes)")
         if file_bytes > MAX_FILE_BYTES:
-            raise _unreadable(path, f"{file_bytes} bytes", f"at most {MAX_FILE_BYTES} are read")
+            raise _unreadable(
+                path, f"{file_bytes} bytes", rule=f"at most {MAX_FILE_BYTES} are read"
+            )
         image = Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _unreadable(
-            path, "a decompression bomb", f"at most {MAX_PIXELS} pixels are decoded"
+            path, "a decompression bomb", rule=f"at most {MAX_PIXELS} pixels are decoded"
         ) from error
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
@@ -89,12 +95,12 @@ def _open(path: Path) -> Image.Image:
         raise _unreadable(
             path,
             f"{image.width} x {image.height} pixels",
-            f"at most {MAX_PIXELS} pixels are decoded",
+            rule=f"at most {MAX_PIXELS} pixels are decoded",
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         image.close()
-        raise _unreadable(path, f"{frames} pictures in one file", "one file holds one picture")
+        raise _unreadable(path, f"{frames} pictures in one file", rule="one file holds one picture")
     return image
 
 
@@ -160,17 +166,17 @@ def read_stored(path: Path) -> Shaped[np.ndarray, "channel height width"]:
     with _open(path) as image:
         try:
             pixels = np.asarray(_plain(image))
-        except Exception as error:  # noqa: BLE001  (decoders fed broken bytes raise anything)
+        except Exception as error:  # decoders fed broken bytes raise anything
             raise _unreadable(path, f"it cannot be decoded ({error})") from error
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise _unreadable(path, "NaN or infinite pixels", "pixels are finite numbers")
+        raise _unreadable(path, "NaN or infinite pixels", rule="pixels are finite numbers")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
 
 
 def to_grey(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndarray, "1 height width"]:
     """Return the luma of ITU-R BT.601: 0.299 red + 0.587 green + 0.114 blue."""
-    return np.tensordot(np.float32([0.299, 0.587, 0.114]), pixels, axes=1)[None]
+    return np.tensordot(np.array([0.299, 0.587, 0.114], dtype=np.float32), pixels, axes=1)[None]
 
 
 def read_raster(
@@ -195,16 +201,33 @@ def read_raster(
             32-bit values and no ``intensity_range`` is given.
     """
     stored = read_stored(path)
+    if stored.dtype.itemsize > 2 and intensity_range is None:
+        raise _unreadable(
+            path,
+            f"{stored.dtype} values",
+            rule="32-bit pictures need to be told which values are black and white",
+            remedy="pass intensity_range=(low, high)",
+        )
+    return scale(stored, channels=channels, intensity_range=intensity_range)
+
+
+def scale(
+    stored: Shaped[np.ndarray, "stored height width"],
+    *,
+    channels: Literal[1, 3],
+    intensity_range: tuple[float, float] | None = None,
+) -> Float[np.ndarray, "channel height width"]:
+    """Bring stored values to [0, 1] and to the wanted number of channels.
+
+    Args:
+        stored: From `read_stored`.
+        channels: 1 for grey, 3 for color.
+        intensity_range: Stored values that become 0 and 1; 8-bit pictures always use 0 and 255.
+    """
     if stored.dtype == np.uint8:
         low, high = 0.0, 255.0
-    elif intensity_range is not None:
-        low, high = intensity_range
-    elif stored.dtype == np.uint16:
-        low, high = 0.0, 65535.0
     else:
-        raise _unreadable(
-            path, f"{stored.dtype} values", "32-bit pictures need intensity_range=(low, high)"
-        )
+        low, high = intensity_range or (0.0, 65535.0)
     values = ((stored.astype(np.float32) - np.float32(low)) / np.float32(high - low)).clip(0, 1)
     if len(values) == channels:
         return values

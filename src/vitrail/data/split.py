@@ -86,8 +86,9 @@ def partition(
     """Deal whole clusters into parts so that each part has its fraction of every class.
 
     The largest clusters are dealt first, those of equal size in an order drawn from the seed;
-    each goes where the chi-square distance from the wanted counts grows least. For clusters of one case this is
-    Sainte-Laguë's method of dealing seats. The order of ``labels`` does not matter.
+    each goes where the chi-square distance from the wanted counts grows least. For clusters of
+    one case this is Sainte-Laguë's method of dealing seats. The order of ``labels`` does not
+    matter.
 
     Args:
         labels: Class of each case id.
@@ -196,7 +197,7 @@ def crossing(groups: Mapping[str, str], split: Mapping[str, SplitName]) -> list[
 
 
 def certify(
-    cohort: Cohort, split: Mapping[str, SplitName], groups: Mapping[str, str]
+    cohort: Cohort, split: Mapping[str, SplitName], *, groups: Mapping[str, str]
 ) -> dict[str, object]:
     """State what a split is, so that a later stage can prove it is the same.
 
@@ -228,10 +229,10 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def write_split(
-    path: Path, cohort: Cohort, split: Mapping[str, SplitName], *, groups: Mapping[str, str]
+    path: Path, cohort: Cohort, *, split: Mapping[str, SplitName], groups: Mapping[str, str]
 ) -> None:
     """Write ``split.csv`` (``case_id,split,cluster``) and its certificate ``split.json``."""
-    write_json(path.with_suffix(".json"), certify(cohort, split, groups))
+    write_json(path.with_suffix(".json"), certify(cohort, split, groups=groups))
     rows = [
         {"case_id": case.case_id, "split": split[case.case_id], "cluster": groups[case.case_id]}
         for case in cohort
@@ -259,7 +260,7 @@ def load_split(path: Path, cohort: Cohort) -> tuple[dict[str, SplitName], dict[s
             str(path), f"it cannot be read ({error})", "plan writes it", "repeat `vitrail plan`"
         ) from error
     cases = {case.case_id for case in cohort}
-    if cases != set(split) or certify(cohort, split, groups) != certificate:
+    if cases != set(split) or certify(cohort, split, groups=groups) != certificate:
         raise LeakageError(
             str(path),
             "it does not agree with its certificate split.json",
