@@ -118,14 +118,13 @@ def inspect(
     *,
     out: Out,
     manifest: Manifest = None,
-    accept_leakage: AcceptLeakage = "",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Look at the pictures before anything is trained.
 
-    Reads every picture once. Writes cohort.csv, split.csv and audit.json: counts, unreadable
-    files (left out from then on), duplicates, leaks across the split, and shortcuts.
+    Reads every picture once. Writes cohort.csv and audit.json: counts, unreadable
+    files (left out from then on), duplicates, leaks across a given split, and shortcuts.
 
     Example: `vitrail inspect ./tiles --out run1`
     """
@@ -137,7 +136,6 @@ def inspect(
                 RunFolder(out),
                 folder,
                 manifest=manifest,
-                accept_leakage=accept_leakage,
                 command=_command(),
                 progress=progress,
             )
@@ -153,22 +151,29 @@ def plan(
     seeds: Seeds = None,
     weights: Weights = None,
     model: Model = None,
+    accept_leakage: AcceptLeakage = "",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Choose input size, model, epochs and all the rest, each with its reason.
 
     Reads cohort.csv and audit.json, and times a few training steps on this machine. Writes
-    plan.yaml: edit any value in it, then run `vitrail train`.
+    split.csv
+    and plan.yaml: edit any value in it, then run `vitrail train`.
 
     Example: `vitrail plan run1 --budget 15m`
     """
     with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
-        from vitrail.pipeline.plan import Request
         from vitrail.pipeline.plan import plan as verb
+        from vitrail.pipeline.rules import Request
 
         request = Request(
-            budget_minutes=_minutes(budget), seed=seed, seeds=seeds, weights=weights, model=model
+            budget_minutes=_minutes(budget),
+            seed=seed,
+            seeds=seeds,
+            weights=weights,
+            model=model,
+            accept_leakage=accept_leakage,
         )
         show(verb(RunFolder(run), request, command=_command(), progress=progress))
 
@@ -303,11 +308,16 @@ def run(
     Example: `vitrail run ./tiles --out run1 --budget 15m`
     """
     with _speaking(as_json=as_json, debug=debug, out=out) as (progress, show):
-        from vitrail.pipeline.plan import Request
+        from vitrail.pipeline.rules import Request
         from vitrail.pipeline.run import run as verb
 
         request = Request(
-            budget_minutes=_minutes(budget), seed=seed, seeds=seeds, weights=weights, model=model
+            budget_minutes=_minutes(budget),
+            seed=seed,
+            seeds=seeds,
+            weights=weights,
+            model=model,
+            accept_leakage=accept_leakage,
         )
         show(
             verb(
@@ -315,7 +325,6 @@ def run(
                 folder,
                 manifest=manifest,
                 request=request,
-                accept_leakage=accept_leakage,
                 command=_command(),
                 progress=progress,
             )

@@ -1,6 +1,7 @@
 """The pictures and masks that the report shows, copied into the run folder."""
 
 from collections.abc import Iterable
+from io import BytesIO
 
 import numpy as np
 from PIL import Image
@@ -8,7 +9,6 @@ from PIL import Image
 from vitrail.data.raster import probe, read_raster, read_stored
 from vitrail.records import Case, Cohort
 from vitrail.runfolder import RunFolder, write_bytes
-from io import BytesIO
 
 LONGEST_PX = 512
 SAMPLES = 12
@@ -43,16 +43,16 @@ def _picture(cohort: Cohort, case: Case) -> bytes:
         window = (float(low), float(max(high, low + 1)))
     values = read_raster(path, channels=info.channels, intensity_range=window)
     pixels = np.rint(values * 255).astype(np.uint8)
-    return _png(Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2)))
+    return png(Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2)))
 
 
 def _mask(cohort: Cohort, case: Case) -> bytes:
     """Draw a mask: everything above zero is white."""
     stored = read_stored(cohort.root / case.mask).max(axis=0) > 0
-    return _png(Image.fromarray(stored.astype(np.uint8) * 255), nearest=True)
+    return png(Image.fromarray(stored.astype(np.uint8) * 255), nearest=True)
 
 
-def _png(picture: Image.Image, *, nearest: bool = False) -> bytes:
+def png(picture: Image.Image, *, nearest: bool = False) -> bytes:
     """Shrink to the longest side and encode."""
     method = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
     picture.thumbnail((LONGEST_PX, LONGEST_PX), method)
