@@ -247,7 +247,7 @@ def find_leaks(cases: Sequence[Case], duplicates: Sequence[Duplicate]) -> list[L
     return leaks
 
 
-def _range(values: Sequence[float]) -> dict[str, float]:
+def _range(values: Sequence[int] | Sequence[float]) -> dict[str, float]:
     return {
         "min": float(min(values)),
         "median": float(np.median(values)),

@@ -79,7 +79,7 @@ class Augmentation:
 
     def draw(self, generator: np.random.Generator) -> Draw:
         """Draw for one picture; the generator moves on by the same amount for every preset."""
-        unit = generator.uniform(-1.0, 1.0, size=10)
+        unit = generator.uniform(-1.0, 1.0, size=10).tolist()
         return Draw(
             mirror=self.mirror and bool(unit[0] > 0),
             quarter_turns=int(2 * (unit[1] + 1)) % 4 if self.quarter_turns else 0,
@@ -93,7 +93,7 @@ class Augmentation:
         )
 
 
-_PRESETS = {
+_PRESETS: dict[str, Augmentation] = {
     preset.name: preset
     for preset in (
         Augmentation(
@@ -101,7 +101,7 @@ _PRESETS = {
             reason="slices are stored in both left-right conventions, and patients lie a little "
             "turned and off center; windows differ slightly",
             mirror=True,
-            rotation_deg=10,
+            rotation_deg=10.0,
             shift=0.06,
             scale=0.1,
             brightness=0.1,
@@ -122,7 +122,7 @@ _PRESETS = {
             name="xray",
             reason="left and right differ (the heart's side), so nothing is mirrored; exposure and "
             "position differ",
-            rotation_deg=7,
+            rotation_deg=7.0,
             shift=0.05,
             scale=0.1,
             brightness=0.15,
@@ -133,7 +133,7 @@ _PRESETS = {
             reason="photographs are taken from either side, at different distances and in "
             "different light",
             mirror=True,
-            rotation_deg=15,
+            rotation_deg=15.0,
             shift=0.1,
             scale=0.2,
             brightness=0.2,
@@ -146,7 +146,7 @@ _PRESETS = {
 }
 
 
-def preset(kind: Kind) -> Augmentation:
+def preset(kind: str) -> Augmentation:
     """Return the augmentation for a kind of picture.
 
     Args:

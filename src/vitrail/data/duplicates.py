@@ -45,16 +45,19 @@ def thumbnail(grey: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "row
     small = Image.fromarray(grey.astype(np.float32)).resize(
         (THUMBNAIL, THUMBNAIL), Image.Resampling.BOX
     )
-    return np.rint(np.asarray(small).clip(0, 1) * 255).astype(np.uint8)
+    values = np.asarray(small, dtype=np.float32).clip(0, 1)
+    levels: UInt8[np.ndarray, "row column"] = np.rint(values * 255).astype(np.uint8)
+    return levels
 
 
 def _averaging(cells: int) -> Float[np.ndarray, "cell place"]:
     """Return the matrix that averages 32 places into ``cells`` cells of equal width."""
-    edges: Float[np.ndarray, " edge"] = np.linspace(0, THUMBNAIL, cells + 1)
+    left = np.arange(cells)[:, None] * THUMBNAIL / cells
     place = np.arange(THUMBNAIL)
-    overlap = np.minimum(edges[1:, None], place + 1) - np.maximum(edges[:-1, None], place)
-    weights: Float[np.ndarray, "cell place"] = overlap.clip(0) * cells / THUMBNAIL
-    return weights
+    right = left + THUMBNAIL / cells
+    overlap = np.minimum(right, place + 1) - np.maximum(left, place)
+    shares: Float[np.ndarray, "cell place"] = np.clip(overlap, 0, None) * (cells / THUMBNAIL)
+    return shares
 
 
 def difference_hash(

@@ -43,7 +43,7 @@ class _Patient:
     lungs: tuple[tuple[float, float, float, float, float], ...]
     heart: tuple[float, float, float, float]
     ribs: Float[np.ndarray, "rib angle"]
-    trees: tuple[Float[np.ndarray, "segment coordinate"], ...]
+    trees: tuple[Float[np.ndarray, "_ coordinate"], ...]
     noise: float
     gain: float
 
@@ -147,12 +147,17 @@ def _slice(
     picture = _over(picture, lungs, value=_LUNG + 0.35 * texture + 0.05 * (ys + 0.3))
     picture = _over(picture, np.clip(lungs * vessels, 0, 1), value=_BLOOD - 0.04)
     mask, brightness = np.zeros(xs.shape, dtype=bool), picture.mean()
+    # Both classes show as much contrast-bright area: what a nodule takes, the heart's chamber
+    # lacks; and its light is taken back from the slice. Neither histogram nor mean tells.
+    radius = generator.uniform(0.085, 0.13) if nodule else 0.0
+    chamber = np.sqrt(generator.uniform(0.018, 0.032) - radius**2)
+    bright = _soft(_ellipse(grid, center=patient.heart[:2], half=(chamber, chamber)), edge=0.25)
     if nodule:
-        coverage = _nodule(patient, grid, generator=generator)
+        coverage = _nodule(patient, grid, radius=radius, generator=generator)
         mask = coverage > 0.5
-        picture = _over(picture, coverage, value=_NODULE + 0.5 * texture)
-        # Its light is taken back from the whole slice: brightness does not tell the class.
-        picture = picture * (brightness / picture.mean())
+        bright = np.maximum(bright, coverage)
+    picture = _over(picture, bright, value=_NODULE + 0.5 * texture)
+    picture = picture * (brightness / picture.mean())
     grain = gaussian_filter(generator.normal(size=xs.shape), 0.6) * 1.6
     picture = picture + 0.15 * texture * (picture > 0.3) + patient.noise * grain
     return np.rint((picture * patient.gain).clip(0, 1) * 255).astype(np.uint8), mask
@@ -164,8 +169,8 @@ def _chest(
     """Draw everything but the lungs' inside: (picture, coverage of the lungs)."""
     xs, ys = grid
     half_x, half_y = patient.body
-    body = _ellipse(grid, center=(0, 0), half=patient.body)
-    wall = _ellipse(grid, center=(0, 0), half=(half_x - patient.fat, half_y - patient.fat))
+    body = _ellipse(grid, center=(0.0, 0.0), half=patient.body)
+    wall = _ellipse(grid, center=(0.0, 0.0), half=(half_x - patient.fat, half_y - patient.fat))
     picture = _over(np.full_like(xs, _AIR), _soft(body), value=_FAT)
     picture = _over(picture, _soft(wall), value=_MUSCLE)
     # The table under the patient.
@@ -173,7 +178,7 @@ def _chest(
     picture = _over(picture, table, value=0.3)
     ring = (half_x - patient.fat - 0.075, half_y - patient.fat - 0.07)
     angle = np.arctan2(ys / ring[1], xs / ring[0])
-    thin = np.exp(-(((np.sqrt(_ellipse(grid, center=(0, 0), half=ring)) - 1) / 0.045) ** 2))
+    thin = np.exp(-(((np.sqrt(_ellipse(grid, center=(0.0, 0.0), half=ring)) - 1) / 0.045) ** 2))
     lungs, ribs = np.zeros_like(xs), np.zeros_like(xs)
     for x, y, half_width, half_height, tilt in patient.lungs:
         size = (half_width * (1 - 0.06 * level), half_height * (1 - 0.08 * level))
@@ -242,11 +247,14 @@ def _vessels(
 
 
 def _nodule(
-    patient: _Patient, grid: tuple[Picture, Picture], *, generator: np.random.Generator
+    patient: _Patient,
+    grid: tuple[Picture, Picture],
+    *,
+    radius: float,
+    generator: np.random.Generator,
 ) -> Picture:
     """Plant a lobulated nodule inside a lung, away from its edge."""
     x, y, half_width, half_height, _ = patient.lungs[int(generator.integers(2))]
-    radius = generator.uniform(0.085, 0.13)
     angle, reach = generator.uniform(0, 2 * np.pi), 0.55 * np.sqrt(generator.uniform())
     # Away from the heart: outwards of the lung's middle.
     offset = abs(np.cos(angle)) * np.sign(x) * reach * half_width

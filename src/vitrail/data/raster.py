@@ -10,6 +10,7 @@ What is settled here, once, for training and prediction alike:
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 MAX_FILE_BYTES = 1 << 30
 
-_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _BITS = {"1": 1, "I": 32, "F": 32}
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
 _TRANSPOSED = frozenset({5, 6, 7, 8})
@@ -81,7 +82,8 @@ def _open(path: Path) -> Image.Image:
             raise _unreadable(
                 path, f"{file_bytes} bytes", rule=f"at most {MAX_FILE_BYTES} are read"
             )
-        image = Image.open(path, formats=_FORMATS)
+        # From memory: Pillow's memory-mapped reading garbles turned TIFFs.
+        image = Image.open(BytesIO(path.read_bytes()), formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -89,7 +89,7 @@ def test_exif_orientation_puts_up_upwards(tmp_path, ending, orientation):
 def test_a_window_maps_16_bit_values_and_clips_the_rest(tmp_path):
     values = np.array([[0, 1000, 1500, 2000, 60000]], dtype=np.uint16)
     path = saved(tmp_path, Image.fromarray(values), "ct.png")
-    read = read_raster(path, channels=1, intensity_range=(1000, 2000))
+    read = read_raster(path, channels=1, intensity_range=(1000.0, 2000.0))
     np.testing.assert_allclose(read[0, 0], [0, 0, 0.5, 1, 1])
     assert read_stored(path).dtype == np.uint16
 
@@ -106,7 +106,7 @@ def test_32_bit_values_need_a_window(tmp_path):
     path = saved(tmp_path, Image.fromarray(GREY.astype(np.float32) * 10), "float.tif")
     with pytest.raises(UnreadableFileError, match="intensity_range"):
         read_raster(path, channels=1)
-    read = read_raster(path, channels=1, intensity_range=(0, 2550))
+    read = read_raster(path, channels=1, intensity_range=(0.0, 2550.0))
     np.testing.assert_allclose(read[0], GREY / 255, atol=1e-6)
 
 
@@ -114,7 +114,7 @@ def test_nan_pixels_are_refused(tmp_path):
     values = np.full((3, 3), np.nan, dtype=np.float32)
     path = saved(tmp_path, Image.fromarray(values), "nan.tif")
     with pytest.raises(UnreadableFileError, match=r"nan\.tif: NaN"):
-        read_raster(path, channels=1, intensity_range=(0, 1))
+        read_raster(path, channels=1, intensity_range=(0.0, 1.0))
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif", "bmp"])
