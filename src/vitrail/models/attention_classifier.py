@@ -1,4 +1,4 @@
-"""The plainest picture classifier made of attention: cut into patches, let them look at each other, average, decide.
+"""The plainest picture classifier made of attention: patches look at each other, then a vote.
 
 The architecture of the fourth founding system, a small classifier of lung CT slices. Compared with
 a Vision Transformer it has no class token, no position embedding, no MLP and no normalization,
@@ -23,7 +23,7 @@ At patch 16, width 64, two blocks, one grey channel and two classes it has 49 85
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import scaled_dot_product_attention
 
 from vitrail.errors import InputError
 
@@ -61,7 +61,7 @@ class PatchEmbed(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention: every token becomes a mean of all tokens' values, weighted by likeness.
+    """Multi-head self-attention: every token becomes a mean of all, weighted by likeness.
 
     attention = softmax(q kᵀ / √head_dim), output = proj(attention · v), heads side by side.
 
@@ -82,7 +82,7 @@ class SelfAttention(nn.Module):
         qkv: Tensor = self.qkv(tokens)
         query, key, value = qkv.view(batch, token, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         dropout = self.drop_rate if self.training else 0.0
-        heads = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        heads = scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         mixed: Tensor = self.proj(heads.transpose(1, 2).reshape(batch, token, dim))
         return mixed
 
@@ -108,7 +108,7 @@ class AttentionClassifier(nn.Module):
     num_prefix_tokens = 0
     global_pool = "avg"
 
-    def __init__(  # noqa: PLR0913, a model's parameters; the zoo passes them by name
+    def __init__(
         self,
         *,
         img_size: tuple[int, int],
@@ -130,9 +130,7 @@ class AttentionClassifier(nn.Module):
             )
         self.num_classes = num_classes
         self.embed_dim = embed_dim
-        self.patch_embed = PatchEmbed(
-            img_size, patch_size, in_chans=in_chans, embed_dim=embed_dim
-        )
+        self.patch_embed = PatchEmbed(img_size, patch_size, in_chans=in_chans, embed_dim=embed_dim)
         self.blocks = nn.ModuleList(
             SelfAttention(embed_dim, num_heads, drop_rate=drop_rate) for _ in range(depth)
         )
@@ -149,11 +147,14 @@ class AttentionClassifier(nn.Module):
         return tokens
 
     def forward_head(
-        self, tokens: Float[Tensor, "batch patch dim"], pre_logits: bool = False  # noqa: FBT001, FBT002, timm's signature
+        self,
+        tokens: Float[Tensor, "batch patch dim"],
+        pre_logits: bool = False,  # noqa: FBT001, FBT002, timm's signature
     ) -> Float[Tensor, "batch out"]:
         """Average the tokens; with ``pre_logits`` stop there, otherwise return the logits."""
         pooled = self.head_drop(tokens.mean(dim=1))
-        return pooled if pre_logits else self.head(pooled)
+        logits: Tensor = self.head(pooled)
+        return pooled if pre_logits else logits
 
     def forward(
         self, images: Float[Tensor, "batch channel height width"]

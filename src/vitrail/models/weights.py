@@ -1,12 +1,11 @@
-"""Weights from a local file into a model: read without executing anything, adapted, checked key by key.
+"""Weights from a local file into a model: read without executing anything, adapted, checked.
 
-What is adapted: the position embeddings and the patch size (timm's filter of that architecture), the
-number of input channels, and a head of another size, which is left out and said so. What does not
-fit otherwise is an error that names the first keys that differ.
+Adapted are the position embeddings and the patch size (by timm's filter of that architecture) and
+the number of input channels; a head of another size is left out, and the log says so. What does
+not fit otherwise is an error that names the first keys that differ.
 """
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from sys import modules
@@ -27,7 +26,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
     Args:
         model: Any model; a timm model's own filter renames and resizes what it knows.
-        path: A ``.safetensors`` file, or a ``.pth``/``.pt``/``.bin`` that holds nothing but tensors.
+        path: A ``.safetensors`` file, or a ``.pth``, ``.pt`` or ``.bin`` of tensors alone.
 
     Raises:
         DataError: If the file is missing, cannot be read or would have to execute code to be read.
@@ -37,7 +36,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
     weights = _with_channels(weights, model)
     head = _head_prefixes(model)
     own = model.state_dict()
-    kept = {name: value for name, value in weights.items() if not _left_out(name, value, own, head)}
+    kept = {
+        name: value
+        for name, value in weights.items()
+        if not name.startswith(head) or (name in own and own[name].shape == value.shape)
+    }
     dropped = sorted(weights.keys() - kept.keys())
     missing = [name for name in own if name not in kept and not name.startswith(head)]
     unknown = [name for name in kept if name not in own]
@@ -77,9 +80,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         DataError: If that cannot be done.
     """
     if not path.is_file():
-        raise DataError(
-            str(path), "no such file", "weights must be a local file", "check the path"
-        )
+        raise DataError(str(path), "no such file", "weights must be a local file", "check the path")
     try:
         weights = load_state_dict(str(path), weights_only=True)
     except UnpicklingError as error:
@@ -140,17 +141,11 @@ def _with_channels(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Te
 
 def _head_prefixes(model: nn.Module) -> tuple[str, ...]:
     """Return how the names of the classifier's parameters begin."""
-    classifier = model.get_classifier() if hasattr(model, "get_classifier") else None
+    get_classifier = getattr(model, "get_classifier", None)
+    classifier = get_classifier() if callable(get_classifier) else None
     heads = classifier if isinstance(classifier, tuple) else (classifier,)
     named = [name for name, module in model.named_modules() if any(module is h for h in heads)]
     return tuple(f"{name}." for name in named or ["head"])
-
-
-def _left_out(
-    name: str, value: Tensor, own: Mapping[str, Tensor], head: tuple[str, ...]
-) -> bool:
-    """Tell whether this is a head's tensor of another size than the model's."""
-    return name.startswith(head) and (name not in own or own[name].shape != value.shape)
 
 
 def _and_more(names: list[str]) -> str:

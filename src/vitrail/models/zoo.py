@@ -21,7 +21,7 @@ from typing import Any
 import timm
 import torch
 from pydantic import TypeAdapter, ValidationError
-from timm.layers import LayerNorm2d
+from timm.layers.norm import LayerNorm2d
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
@@ -39,7 +39,7 @@ SMALL_VIT: Mapping[str, Any] = {
     "class_token": False,
     "conv_stem": True,
 }
-"""Parameters of the ``vit`` that is trained from scratch on small data (see ``docs/training.md``)."""
+"""Parameters of the ``vit`` that is trained from scratch on small data."""
 
 CNN_LADDER: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("resnet10t", {"channels": (16, 32, 64, 128), "stem_width": 8}),
@@ -121,7 +121,7 @@ class ConvStem(nn.Module):
         a picture's tokens do not depend on its batch, and GELU in place of ReLU.
     """
 
-    def __init__(  # noqa: PLR0913, the arguments that timm's VisionTransformer passes
+    def __init__(
         self,
         *,
         img_size: int | tuple[int, int],
@@ -192,15 +192,15 @@ def build(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _BUILDERS.get(spec.architecture, _timm_model)(spec, pretrained)
+        model = _BUILDERS.get(spec.architecture, _timm_model)(spec, pretrained=pretrained)
     if spec.weights is not None:
         load_weights(model, spec.weights)
     return model
 
 
-def _vision_transformer(spec: ModelSpec, pretrained: bool) -> nn.Module:
+def _vision_transformer(spec: ModelSpec, *, pretrained: bool) -> nn.Module:
     """Build timm's Vision Transformer from its parameters."""
-    _refuse_pretrained(spec, pretrained)
+    _refuse_pretrained(spec, pretrained=pretrained)
     parameters = dict(spec.parameters)
     if parameters.pop("conv_stem", False):
         parameters["embed_layer"] = ConvStem
@@ -224,9 +224,9 @@ def _vision_transformer(spec: ModelSpec, pretrained: bool) -> nn.Module:
     )
 
 
-def _attention_classifier(spec: ModelSpec, pretrained: bool) -> nn.Module:
+def _attention_classifier(spec: ModelSpec, *, pretrained: bool) -> nn.Module:
     """Build the plain attention classifier."""
-    _refuse_pretrained(spec, pretrained)
+    _refuse_pretrained(spec, pretrained=pretrained)
     _check_parameters(spec, AttentionClassifier.__init__)
     return AttentionClassifier(
         img_size=spec.img_size,
@@ -236,13 +236,13 @@ def _attention_classifier(spec: ModelSpec, pretrained: bool) -> nn.Module:
     )
 
 
-_BUILDERS: Mapping[str, Callable[[ModelSpec, bool], nn.Module]] = {
+_BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
     "vit": _vision_transformer,
     "attention_classifier": _attention_classifier,
 }
 
 
-def _timm_model(spec: ModelSpec, pretrained: bool) -> nn.Module:
+def _timm_model(spec: ModelSpec, *, pretrained: bool) -> nn.Module:
     """Build a model that timm knows by name."""
     name = spec.architecture
     hub = name.startswith(("hf-hub:", "hf_hub:"))
@@ -282,7 +282,7 @@ def _constructed(spec: ModelSpec, make: Callable[[], nn.Module]) -> nn.Module:
         return make()
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001, timm and the hub raise whatever they like
+    except Exception as error:
         raise InputError(
             f"model {spec.architecture}",
             f"{dict(spec.parameters)} gave {type(error).__name__}: {error}",
@@ -312,7 +312,7 @@ def _check_parameters(
             )
 
 
-def _refuse_pretrained(spec: ModelSpec, pretrained: bool) -> None:
+def _refuse_pretrained(spec: ModelSpec, *, pretrained: bool) -> None:
     """Refuse weights that cannot exist.
 
     Raises:
