@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from markupsafe import Markup
@@ -34,7 +35,7 @@ def training_figures(contents: Contents) -> tuple[Figure, ...]:
     for model in contents.models:
         runs = [one for one in contents.trainings if one.model == model and one.epochs]
         if runs:
-            figures.append(_losses(contents, model, runs))
+            figures.append(_losses(contents, model, runs=runs))
     metrics = [
         name
         for name in dict.fromkeys(key for one in contents.trainings for key in _validation(one))
@@ -44,7 +45,7 @@ def training_figures(contents: Contents) -> tuple[Figure, ...]:
     return tuple(figures)
 
 
-def _losses(contents: Contents, model: str, runs: Sequence[Training]) -> Figure:
+def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figure:
     """Draw the training and validation loss of every training of one model."""
     series = []
     for place, one in enumerate(runs):
@@ -90,10 +91,10 @@ def _metric(contents: Contents, name: str) -> Figure:
                 )
             )
     label = metric_name(name.removeprefix("validation_"))
-    known = [y for one in series for _, y in one.points if y == y]
+    known = [y for one in series for _, y in one.points if not isnan(y)]
     y = (
         Axis(name=label, low=0.0, high=1.0, ticks=UNIT)
-        if known and 0 <= min(known) and max(known) <= 1
+        if known and min(known) >= 0 and max(known) <= 1
         else nice_axis(label, known)
     )
     x = nice_axis("epoch", [x for one in series for x, _ in one.points], whole=True)
@@ -153,12 +154,12 @@ def curve_figures(contents: Contents) -> tuple[Figure, ...]:
         (
             "roc",
             "ROC curve",
-            ("false positive rate (1 − specificity)", "sensitivity"),
+            ("false positive rate (1 \N{MINUS SIGN} specificity)", "sensitivity"),
             "Dotted: guessing.",
         ),
         (
             "precision_recall",
-            "Precision–recall curve",
+            "Precision\N{EN DASH}recall curve",
             ("recall (sensitivity)", "precision (PPV)"),
             "",
         ),
@@ -166,7 +167,7 @@ def curve_figures(contents: Contents) -> tuple[Figure, ...]:
             "calibration",
             "Calibration",
             ("predicted probability", "observed frequency"),
-            "On the dotted line, what is announced with 70\N{NO-BREAK SPACE}% happens 70 times in 100.",
+            "On the dotted line, what is announced with 0.7 happens 7 times in 10.",
         ),
     )
     figures = []
@@ -174,7 +175,7 @@ def curve_figures(contents: Contents) -> tuple[Figure, ...]:
         series = [
             one
             for model in contents.models
-            for one in _curve(contents, model, key, curves.get(model, {}).get(key))
+            for one in _curve(contents, model, key=key, curve=curves.get(model, {}).get(key))
         ]
         if any(one.points for one in series):
             x, y = (Axis(name=axis, low=0.0, high=1.0, ticks=UNIT) for axis in axes)
@@ -204,7 +205,7 @@ _AXES = {
 """Names of a curve's coordinates in ``evaluation.json``."""
 
 
-def _curve(contents: Contents, model: str, key: str, curve: Any) -> list[Series]:
+def _curve(contents: Contents, model: str, *, key: str, curve: Any) -> list[Series]:
     """Read one model's curve; a curve a class becomes one line a class."""
     if not isinstance(curve, Mapping):
         return []
@@ -219,7 +220,7 @@ def _curve(contents: Contents, model: str, key: str, curve: Any) -> list[Series]
                 shape=series.shape,
             )
             for name, one in lines
-            for series in _curve(contents, model, key, one)
+            for series in _curve(contents, model, key=key, curve=one)
         ]
     low, high = _column(curve, ("low", "lower")), _column(curve, ("high", "upper"))
     at = _column(curve, ("band_x", "grid")) or xs
@@ -303,7 +304,7 @@ def shortcut_figure(contents: Contents) -> Figure | None:
     return Figure(
         name="Shortcut audit",
         drawing=bars([*models, *rows], title=f"{METRICS['roc_auc_score']}: {words}."),
-        caption="ROC area (0.5 is guessing) of the models, and of a logistic regression that sees "
+        caption="ROC AUC (0.5 is guessing) of the models, and of a logistic regression that sees "
         "only one trivial kind of feature. If one comes close to the model, the model may not "
         "have needed what the pictures show.",
     )

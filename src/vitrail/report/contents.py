@@ -169,7 +169,7 @@ def read(run: RunFolder) -> Contents:
         environment=_object(run.environment),
         evaluation=evaluation,
         trainings=trainings,
-        judged=_judged(predictions, classes, evaluation),
+        judged=_judged(predictions, classes, evaluation=evaluation),
         truth={row["case_id"]: _class_name(row["y_true"], classes) for row in predictions},
         missing=missing,
     )
@@ -255,7 +255,7 @@ def _trainings(folder: Path) -> list[Training]:
 
 
 def _judged(
-    predictions: list[dict[str, str]], classes: tuple[str, ...], evaluation: Object
+    predictions: list[dict[str, str]], classes: tuple[str, ...], *, evaluation: Object
 ) -> dict[str, dict[str, Judged]]:
     """Average each model's probabilities of a case over its trainings, and decide."""
     gathered: dict[str, dict[str, list[list[float]]]] = {}

@@ -7,6 +7,7 @@ Series differ by color *and* by dash or marker, so that color never carries mean
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Literal
 
 from markupsafe import Markup
@@ -14,7 +15,8 @@ from markupsafe import Markup
 _WIDTH, _HEIGHT = 420, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 44
 
-Point = tuple[float, float]
+Number = int | float
+Point = tuple[Number, Number]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class Series:
     name: str
     points: Sequence[Point]
     style: int
-    band: Sequence[tuple[float, float, float]] = ()
+    band: Sequence[tuple[Number, Number, Number]] = ()
     shape: Literal["line", "step", "dots"] = "line"
     mark: tuple[Point, str] | None = None
 
@@ -43,18 +45,19 @@ class Axis:
     """One axis: its name, its ends, and where it is labelled."""
 
     name: str
-    low: float
-    high: float
-    ticks: Sequence[float] = field(default=(0.0, 0.25, 0.5, 0.75, 1.0))
+    low: Number
+    high: Number
+    ticks: Sequence[Number] = field(default=(0.0, 0.25, 0.5, 0.75, 1.0))
 
 
 UNIT = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Ticks of an axis from 0 to 1."""
 
 
-def nice_axis(name: str, values: Sequence[float], *, whole: bool = False) -> Axis:
-    """Choose an axis around values with some four to eight round ticks; it ends at a tick, or,
-    where only whole numbers count, at the values themselves.
+def nice_axis(name: str, values: Sequence[Number], *, whole: bool = False) -> Axis:
+    """Choose an axis around values, with some four to eight round ticks.
+
+    It ends at ticks or, where only whole numbers count, at the values themselves.
 
     Args:
         name: The axis's name.
@@ -65,7 +68,7 @@ def nice_axis(name: str, values: Sequence[float], *, whole: bool = False) -> Axi
         >>> nice_axis("loss", [0.07, 0.91]).ticks
         (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     """
-    known = [value for value in values if value == value] or [0.0, 1.0]
+    known = [value for value in values if not isnan(value)] or [0.0, 1.0]
     low, high = min(known), max(known)
     if high == low:
         low, high = low - 0.5, high + 0.5
@@ -82,12 +85,12 @@ def nice_axis(name: str, values: Sequence[float], *, whole: bool = False) -> Axi
     return Axis(name=name, low=ticks[0], high=ticks[-1], ticks=ticks)
 
 
-def _exponent(value: float) -> int:
+def _exponent(value: Number) -> int:
     """Return the decimal exponent of a positive number."""
     return int(f"{value:e}".split("e")[1])
 
 
-def _tidy(value: float, *, whole: bool) -> float:
+def _tidy(value: Number, *, whole: bool) -> Number:
     """Drop the digits that only binary fractions have."""
     return round(value) if whole else float(f"{value:.10g}")
 
@@ -121,7 +124,7 @@ def chart(
     parts += [frame.band(one) for one in drawn if one.band]
     parts += [frame.line(one) for one in drawn]
     parts += [frame.legend(drawn)]
-    return _svg(_WIDTH, _HEIGHT + 20 * len(drawn), title, parts)
+    return _svg(_WIDTH, _HEIGHT + 20 * len(drawn), title=title, parts=parts)
 
 
 class _Frame:
@@ -141,7 +144,7 @@ class _Frame:
         words: list[str] = []
         pen_down = False
         for point in points:
-            if point[0] != point[0] or point[1] != point[1]:
+            if isnan(point[0]) or isnan(point[1]):
                 pen_down = False
                 continue
             across, up = self.place(point)
@@ -189,8 +192,8 @@ class _Frame:
 
     def band(self, one: Series) -> Markup:
         """Draw the interval around a line."""
-        above = [(at, high) for at, _, high in one.band if high == high]
-        below = [(at, low) for at, low, _ in reversed(one.band) if low == low]
+        above = [(at, high) for at, _, high in one.band if not isnan(high)]
+        below = [(at, low) for at, low, _ in reversed(one.band) if not isnan(low)]
         return Markup('<path class="band s{}" d="{}Z"/>').format(
             one.style, self.path([*above, *below])
         )
@@ -201,7 +204,7 @@ class _Frame:
             one.style, self.path(one.points, step=one.shape == "step")
         )
         if one.shape == "dots":
-            known = [point for point in one.points if point[1] == point[1]]
+            known = [point for point in one.points if not isnan(point[1])]
             drawing += Markup("").join(self._dot(point, one.style) for point in known)
         if one.mark is not None:
             across, up = self.place(one.mark[0])
@@ -228,7 +231,7 @@ class _Frame:
         )
 
 
-def bars(rows: Sequence[tuple[str, float, float, float, int]], *, title: str) -> Markup:
+def bars(rows: Sequence[tuple[str, Number, Number, Number, int]], *, title: str) -> Markup:
     """Draw points with intervals on one scale from 0 to 1, one row each.
 
     Args:
@@ -242,7 +245,7 @@ def bars(rows: Sequence[tuple[str, float, float, float, int]], *, title: str) ->
     height = row_height * len(rows) + 34
     across = _WIDTH - left - 14
 
-    def at(value: float) -> str:
+    def at(value: Number) -> str:
         return _number(left + min(max(value, 0.0), 1.0) * across)
 
     parts = [
@@ -259,19 +262,19 @@ def bars(rows: Sequence[tuple[str, float, float, float, int]], *, title: str) ->
                 left - 14, middle + 4, name
             )
         )
-        if low == low and high == high:
+        if not (isnan(low) or isnan(high)):
             parts.append(
                 Markup('<path class="whisker s{}" d="M{} {}H{}"/>').format(
                     style, at(low), middle, at(high)
                 )
             )
-        if value == value:
+        if not isnan(value):
             parts.append(
                 Markup('<circle class="dot s{}" cx="{}" cy="{}" r="5"/>').format(
                     style, at(value), middle
                 )
             )
-    return _svg(_WIDTH, height, title, parts)
+    return _svg(_WIDTH, height, title=title, parts=parts)
 
 
 def window(colors: Sequence[Sequence[str]]) -> Markup:
@@ -290,7 +293,8 @@ def window(colors: Sequence[Sequence[str]]) -> Markup:
         for column, color in enumerate(line)
     ]
     width, height = columns * pane, rows * pane
-    arch = f"M0 {height}V{width / 2:g}A{width / 2:g} {width / 2:g} 0 0 1 {width} {width / 2:g}V{height}Z"
+    half = f"{width / 2:g}"
+    arch = f"M0 {height}V{half}A{half} {half} 0 0 1 {width} {half}V{height}Z"
     lead = "".join(f"M{column * pane} 0V{height}" for column in range(1, columns))
     lead += "".join(f"M0 {row * pane}H{width}" for row in range(1, rows))
     return Markup(
@@ -300,23 +304,23 @@ def window(colors: Sequence[Sequence[str]]) -> Markup:
     ).format(width + 6, height + 6, arch, Markup("").join(panes), lead, arch)
 
 
-def _svg(width: int, height: int, title: str, parts: Sequence[Markup]) -> Markup:
+def _svg(width: int, height: int, *, title: str, parts: Sequence[Markup]) -> Markup:
     """Wrap a drawing with its accessible name."""
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
     ).format(width, height, title, Markup("").join(parts))
 
 
-def _fraction(value: float, axis: Axis) -> float:
+def _fraction(value: Number, axis: Axis) -> Number:
     """Place a value between the ends of an axis."""
     return min(max((value - axis.low) / (axis.high - axis.low), 0.0), 1.0)
 
 
-def _number(value: float) -> str:
+def _number(value: Number) -> str:
     """Write a coordinate with at most two decimals."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _label(value: float) -> str:
+def _label(value: Number) -> str:
     """Write a tick's value."""
     return f"{value:g}"

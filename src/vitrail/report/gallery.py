@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 from vitrail.color import Scale
-from vitrail.records import Preprocessing
 from vitrail.report.contents import Contents, read_preprocessing
 from vitrail.report.pictures import (
     OVERLAY_PX,
@@ -80,6 +79,13 @@ class Legend:
     bar: str
     largest: float
     count: int
+
+    @property
+    def meaning(self) -> str:
+        """Say what a value of the map is."""
+        if self.method in CLASS_AGNOSTIC:
+            return "Share of the read-out that comes from a patch."
+        return "Raw value of the map at a patch: evidence for the explained class."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +173,9 @@ def gallery(contents: Contents) -> Gallery:
     legend = _legend(list(maps.values()))
     chosen = choose(contents)
     return Gallery(
-        cards=tuple(_card(contents, case_id, maps.get(case_id), legend) for case_id in chosen),
+        cards=tuple(
+            _card(contents, case_id, one=maps.get(case_id), legend=legend) for case_id in chosen
+        ),
         total=len(contents.truth),
         legend=legend,
         walls=tuple(_walls(contents)),
@@ -215,7 +223,7 @@ def read_map(run: RunFolder, case_id: str) -> Map | None:
         values = np.asarray(stored["values"], dtype=np.float64)
     beside = path.with_suffix(".json")
     about = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    return Map(values=values.reshape(values.shape[-2:]), about=about)
+    return Map(values=values.reshape(values.shape[-2:]), about={**about.get("extra", {}), **about})
 
 
 def _legend(maps: Sequence[Map]) -> Legend | None:
@@ -239,20 +247,20 @@ def _scale(*, signed: bool) -> Scale:
     return "diverging" if signed else "sequential"
 
 
-def _card(contents: Contents, case_id: str, one: Map | None, legend: Legend | None) -> Card:
+def _card(contents: Contents, case_id: str, *, one: Map | None, legend: Legend | None) -> Card:
     """Draw one case."""
     path = contents.run.picture(case_id)
     picture = read_picture(path) if path.is_file() else None
     size = (256, 256) if picture is None else picture.size
     overlays: dict[str, str] = {}
     if picture is not None and one is not None and legend is not None:
-        overlays = _overlays(contents, one, legend, picture.size)
+        overlays = _overlays(contents, one, legend=legend, shown=picture.size)
     mask = path.with_name(f"{path.name.removesuffix('.png')}.mask.png")
     return Card(
         case_id=case_id,
         truth=contents.truth[case_id],
         said=tuple(
-            _said(model, contents, case_id)
+            _said(contents, case_id, model=model)
             for model in contents.models
             if case_id in contents.judged.get(model, {})
         ),
@@ -266,7 +274,7 @@ def _card(contents: Contents, case_id: str, one: Map | None, legend: Legend | No
     )
 
 
-def _said(model: str, contents: Contents, case_id: str) -> Said:
+def _said(contents: Contents, case_id: str, *, model: str) -> Said:
     """Sort a model's probabilities from the likeliest class down."""
     judged = contents.judged[model][case_id]
     named = zip(contents.classes, judged.probabilities, strict=True)
@@ -280,7 +288,7 @@ def _said(model: str, contents: Contents, case_id: str) -> Said:
 
 
 def _overlays(
-    contents: Contents, one: Map, legend: Legend, shown: tuple[int, int]
+    contents: Contents, one: Map, *, legend: Legend, shown: tuple[int, int]
 ) -> dict[str, str]:
     """Paint a map in each normalization and resampling that the page offers."""
     stated = one.about.get("preprocessing")

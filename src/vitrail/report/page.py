@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from math import isnan
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from vitrail.color import colorize
@@ -79,7 +80,6 @@ def _templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("vitrail.report", "template"),
         autoescape=True,
-        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -104,7 +104,7 @@ def _percent(share: float) -> str:
 
 def _share(share: float) -> str:
     """Write a share for the style sheet."""
-    return f"{share:.3f}" if share == share else "0"
+    return "0" if isnan(share) else f"{share:.3f}"
 
 
 def _title(contents: Contents) -> str:

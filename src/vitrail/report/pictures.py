@@ -67,8 +67,11 @@ def register(
         One value a pixel of the shown picture.
     """
     top, left, bottom, right = preprocessing.source_box(*source_size)
-    rows = _positions(shown_size[0], (top, bottom), preprocessing.image_size[0], values.shape[0])
-    columns = _positions(shown_size[1], (left, right), preprocessing.image_size[1], values.shape[1])
+    input_rows, input_columns = preprocessing.image_size
+    rows = _positions(shown_size[0], (top, bottom), input_px=input_rows, cells=values.shape[0])
+    columns = _positions(
+        shown_size[1], (left, right), input_px=input_columns, cells=values.shape[1]
+    )
     if resampling == "patches":
         near_rows = np.clip(rows.astype(int), 0, values.shape[0] - 1)
         near_columns = np.clip(columns.astype(int), 0, values.shape[1] - 1)
@@ -78,7 +81,7 @@ def register(
 
 
 def _positions(
-    count: int, ends: tuple[int, int], input_px: int, cells: int
+    count: int, ends: tuple[int, int], *, input_px: int, cells: int
 ) -> Float[np.ndarray, " pixel"]:
     """Place the centers of shown pixels on the grid's axis: cell k covers [k, k + 1)."""
     fractions = (np.arange(count) + 0.5) / count
@@ -88,7 +91,8 @@ def _positions(
 def _weights(positions: Float[np.ndarray, " pixel"], cells: int) -> Float[np.ndarray, "pixel cell"]:
     """Return each pixel's linear weights on the centers of the two cells around it."""
     centers = np.clip(positions - 0.5, 0, cells - 1)
-    return np.maximum(1 - np.abs(centers[:, None] - np.arange(cells)[None, :]), 0)
+    distances = np.abs(centers[:, None] - np.arange(cells)[None, :])
+    return np.asarray(np.maximum(1 - distances, 0))
 
 
 def fractions_of(
@@ -102,20 +106,20 @@ def fractions_of(
         signed: Whether values below zero mean something.
     """
     scaled = np.asarray(values, dtype=np.float64) / (largest if largest > 0 else 1.0)
-    return np.clip(scaled / 2 + 0.5 if signed else scaled, 0.0, 1.0)
+    return np.asarray(np.clip(scaled / 2 + 0.5 if signed else scaled, 0.0, 1.0))
 
 
 def paint(fractions: Float[np.ndarray, "height width"], scale: Scale) -> Image.Image:
     """Color a map in 256 steps of a color scale, as a small palette picture."""
     steps = np.rint(np.clip(fractions, 0, 1) * 255).astype(np.uint8)
-    picture = Image.fromarray(steps, mode="L").convert("P")
+    picture = Image.fromarray(steps).convert("P")
     picture.putpalette(palette(scale).tobytes())
     return picture
 
 
 def palette(scale: Scale) -> UInt8[np.ndarray, "256 3"]:
     """Return 256 colors of a scale, from its low to its high end."""
-    return colorize(np.linspace(0.0, 1.0, 256)[None, :], scale)[0]
+    return np.asarray(colorize(np.linspace(0.0, 1.0, 256)[None, :], scale)[0])
 
 
 def color_bar(scale: Scale) -> str:
@@ -135,7 +139,7 @@ def outline(path: Path) -> Image.Image:
     drawing = np.zeros((*inside.shape, 4), dtype=np.uint8)
     drawing[_grown(thick) & ~thick] = (16, 20, 30, 210)
     drawing[thick & ~inside] = (255, 255, 255, 255)
-    return Image.fromarray(drawing, mode="RGBA")
+    return Image.fromarray(drawing)
 
 
 def _grown(inside: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
@@ -147,7 +151,7 @@ def _grown(inside: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height
         for row in range(3)
         for column in range(3)
     ]
-    return np.logical_or.reduce(shifts)
+    return np.asarray(np.logical_or.reduce(shifts))
 
 
 def wall(
@@ -169,4 +173,4 @@ def wall(
             top, left = layer * (rows * cell_px + gap), head * (columns * cell_px + gap)
             drawing[top : top + tile.shape[0], left : left + tile.shape[1], :3] = tile
             drawing[top : top + tile.shape[0], left : left + tile.shape[1], 3] = 255
-    return Image.fromarray(drawing, mode="RGBA")
+    return Image.fromarray(drawing)

@@ -16,18 +16,18 @@ def summary(contents: Contents) -> tuple[str, ...]:
     if not models:
         return ("The models of this run have not been evaluated yet.",)
     return (
-        _found(contents, models[0], tests[models[0]]),
+        _found(contents, models[0], metrics=tests[models[0]]),
         _against(contents, models),
         _trust(contents, tests[models[0]]),
     )
 
 
-def _found(contents: Contents, model: str, metrics: Object) -> str:
+def _found(contents: Contents, model: str, *, metrics: Object) -> str:
     """Say what the model reached."""
     named = [name for name in HEADLINE if name in metrics][:1]
     named += [name for name in metrics if name.startswith(("sensitivity", "specificity"))]
     numbers = [
-        f"{'an' if metric_name(name)[0] in 'AEIO' else 'a'} {_lower(metric_name(name))} of "
+        f"{'an' if metric_name(name)[:2] in {'Ac', 'Av'} else 'a'} {_lower(metric_name(name))} of "
         f"{_with_interval(metrics[name])}"
         for name in named
     ]
@@ -90,8 +90,9 @@ def _trust(contents: Contents, metrics: Object) -> str:
     reached = metrics.get("roc_auc_score", {}).get("value")
     if strongest and reached is not None and strongest["roc_auc_score"] >= reached - 0.05:
         return (
-            f"Mind the shortcut: the {str(strongest['feature']).replace('_', ' ')} alone reaches a ROC area of "
-            f"{number(strongest['roc_auc_score'], digits=2)}, so the model may have learned the "
+            f"Mind the shortcut: {str(strongest['feature']).replace('_', ' ')} alone reaches a "
+            f"ROC AUC of {number(strongest['roc_auc_score'], digits=2)}, so the model may have "
+            "learned the "
             "source of the pictures and not the disease."
         )
     if contents.evaluation.get("unit") != "patient":
@@ -123,10 +124,8 @@ def unit(contents: Contents, count: int) -> str:
 
 def limits(contents: Contents) -> tuple[str, ...]:
     """List what the numbers and maps do not say, gravest first."""
-    said = [
-        "This is a research result, not a medical device. It must not be used to diagnose or "
-        "treat anybody."
-    ]
+    device = "This is a research result, not a medical device: do not diagnose or treat with it."
+    said = [device]
     if contents.evaluation and contents.evaluation.get("unit") != "patient":
         said.append(
             "Patients are unknown. Near-duplicate pictures were kept on one side of the split, but "

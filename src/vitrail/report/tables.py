@@ -11,7 +11,7 @@ from urllib.parse import quote
 from vitrail.report.contents import Contents, Object
 
 METRICS = {
-    "roc_auc_score": "ROC area",
+    "roc_auc_score": "ROC AUC",
     "average_precision_score": "Average precision",
     "accuracy": "Accuracy",
     "accuracy_score": "Accuracy",
@@ -27,8 +27,10 @@ METRICS = {
     "negative_predictive_value_score": "Negative predictive value",
     "f1": "F1",
     "f1_score": "F1",
+    "f1_macro": "Macro F1",
+    "f1_weighted": "Weighted F1",
     "matthews_corrcoef": "Matthews correlation",
-    "cohen_kappa_score": "Cohen’s κ",
+    "cohen_kappa_score": "Cohen's kappa",
     "brier_score_loss": "Brier score",
     "log_loss": "Log loss",
     "expected_calibration_error": "Expected calibration error",
@@ -61,13 +63,13 @@ def number(value: object, *, digits: int = 3) -> str:
     """Write a number with a fixed count of decimals and a true minus sign.
 
     Example:
-        >>> number(0.91249), number(-0.02, digits=2), number(None)
-        ('0.912', '−0.02', 'not defined')
+        >>> number(0.91249), number(12, digits=1), number(None)
+        ('0.912', '12.0', 'not defined')
     """
     if not isinstance(value, int | float) or not math.isfinite(value):
         return NOT_DEFINED
     text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.removeprefix("-")
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.removeprefix("-")
 
 
 def interval(estimate: Object, *, digits: int = 3) -> str:
@@ -242,7 +244,7 @@ def plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {plain(one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
-        return " × ".join(plain(one) for one in value)
+        return " \N{MULTIPLICATION SIGN} ".join(plain(one) for one in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

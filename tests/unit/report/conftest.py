@@ -248,7 +248,7 @@ def _evaluation(run, classes, models):
                 "difference": 0.02,
                 "low": -0.03,
                 "high": 0.07,
-                "sentence": "No evidence of a difference in ROC area between vit and cnn: "
+                "sentence": "vit against cnn, ROC AUC: no evidence of a difference: "
                 "+0.020 [-0.030, +0.070].",
             }
         ]
@@ -286,9 +286,11 @@ def _explanation(run, rng, row):
             "method": "rollout",
             "class_specific": False,
             "parameters": {"head_fusion": "mean"},
-            "model": "vit",
-            "preprocessing": PREPROCESSING,
-            "source_size": [96, 128],
+            "extra": {
+                "model": "vit",
+                "preprocessing": PREPROCESSING,
+                "source_size": [96, 128],
+            },
         },
     )
 
