@@ -1,4 +1,4 @@
-"""Where a model keeps its patches: prefix tokens, patch grid, and the rows it reads the answer from.
+"""Where a model keeps its patches: prefix tokens, patch grid, and the rows the answer is read from.
 
 Found from the model's own attributes (no model library is imported), settled where attributes are
 silent by a gradient through the head of one recorded image, and always checked against the number
@@ -19,14 +19,18 @@ from vitrail.explain.target import logits_of
 from vitrail.explain.trace import AttentionLayer, AttentionTrace, capture
 
 _REMEDY = "pass anatomy=Anatomy(num_prefix_tokens=…, grid_size=…, readout=…)"
+_WINDOWED = (
+    "windowed, pooled or folded attention has no row form: use a gradient or black-box method (see "
+    "vitrail.explain.methods())"
+)
 _MEANS = frozenset({"mean", "sum", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d"})
 
 Readout = Literal["cls", "patch_mean", "token_mean", "cls_and_patch_mean", "distilled", "map"]
 """Which rows of the last layer the answer is read from.
 
-``cls`` the class token (token 0) · ``patch_mean`` the mean of the patches · ``token_mean`` the mean of
-all tokens · ``cls_and_patch_mean`` both, side by side (DINOv2's linear head) · ``distilled`` the mean of
-class and distillation token · ``map`` attention pooling: a learned query over the tokens.
+``cls`` the class token (token 0) · ``patch_mean`` the mean of the patches · ``token_mean`` the mean
+of all tokens · ``cls_and_patch_mean`` both, side by side (DINOv2's linear head) · ``distilled`` the
+mean of class and distillation token · ``map`` attention pooling: a learned query over the tokens.
 """
 
 _PREFIX_NAMES = frozenset(
@@ -61,7 +65,7 @@ class Anatomy:
             raise AnatomyError(
                 "anatomy",
                 f"{self.num_prefix_tokens} prefix tokens, grid {self.grid_size}",
-                f"the read-out {self.readout!r} needs at least {needed} prefix tokens and one patch",
+                f"the read-out {self.readout!r} needs {needed} or more prefix tokens, and a patch",
                 "pass the model's real layout",
             )
 
@@ -125,32 +129,50 @@ def fit_trace(trace: AttentionTrace, anatomy: Anatomy, *, batch: int) -> Encoder
     if anatomy.readout == "map":
         pool = layers.pop()
         if pool.shape[3] not in {anatomy.num_tokens, anatomy.num_patches} or pool.shape[0] != batch:
-            raise _misfit(trace, anatomy, batch)
+            raise _misfit(trace, anatomy, batch=batch)
     tokens = anatomy.num_tokens
     if not layers or any(
         (layer.shape[0], *layer.shape[2:]) != (batch, tokens, tokens) for layer in layers
     ):
-        raise _misfit(trace, anatomy, batch)
+        raise _misfit(trace, anatomy, batch=batch)
     return Encoder(layers=tuple(layers), pool=pool)
 
 
-def _misfit(trace: AttentionTrace, anatomy: Anatomy, batch: int) -> AnatomyError:
+def _misfit(trace: AttentionTrace, anatomy: Anatomy, *, batch: int) -> AnatomyError:
     """Say what was seen and what was expected."""
     rows, columns = anatomy.grid_size
     expected = (
         f"every layer must attend from {anatomy.num_tokens} tokens ({anatomy.num_prefix_tokens} "
         f"prefix + {rows}x{columns} patches) to as many, for {batch} images"
     )
-    batches = {layer.shape[0] for layer in trace.layers}
-    sizes = {layer.shape[2:] for layer in trace.layers}
-    if batches - {batch} or len(sizes) > 2 or any(a != b for a, b in sizes):
-        remedy = (
-            "windowed, pooled or folded attention has no row form: use a gradient or black-box "
-            "method (see vitrail.explain.methods())"
-        )
-    else:
-        remedy = _REMEDY
+    remedy = _WINDOWED if _is_windowed(trace, batch) else _REMEDY
     return AnatomyError("model", f"{trace.summary()} for {batch} images", expected, remedy)
+
+
+def _is_windowed(trace: AttentionTrace, batch: int) -> bool:
+    """Tell whether attention is cut into windows, pooled, or folded with the batch."""
+    sizes = {layer.shape[2:] for layer in trace.layers}
+    return (
+        any(layer.shape[0] != batch for layer in trace.layers)
+        or len(sizes) > 2
+        or any(queries != keys for queries, keys in sizes)
+    )
+
+
+def _no_patches(model: nn.Module, image: Tensor) -> AnatomyError:
+    """Say that no patch embedding was found, and what the attention looks like.
+
+    Raises:
+        CaptureError: If there is no attention either.
+    """
+    with torch.no_grad(), capture(model, keep_output=False) as trace:
+        model(image)
+    return AnatomyError(
+        "model",
+        f"{type(model).__name__} shows no patch embedding; {trace.summary()}",
+        "the grid needs a patch_size attribute or a first convolution whose stride is its kernel",
+        _WINDOWED if _is_windowed(trace, 1) else _REMEDY,
+    )
 
 
 def anatomy(model: nn.Module, images: Tensor | None = None) -> Anatomy:
@@ -164,23 +186,19 @@ def anatomy(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     Raises:
         AnatomyError: If something cannot be determined; the message names what was seen.
     """
-    patch = patch_size(model)
-    if patch is None:
-        raise AnatomyError(
-            "model",
-            f"{type(model).__name__} shows no patch embedding",
-            "a patch grid needs a patch_size attribute or a convolution whose stride is its kernel",
-            _REMEDY,
-        )
     if images is None:
         images = _any_image(model)
+    patch = patch_size(model)
+    if patch is None:
+        raise _no_patches(model, images[:1])
     height, width = images.shape[-2:]
     grid = (height // patch[0], width // patch[1])
     prefix = _num_prefix_tokens(model)
     return Anatomy(
         num_prefix_tokens=prefix,
         grid_size=grid,
-        readout=_declared_readout(model) or _probed_readout(model, images[:1], prefix, grid),
+        readout=_declared_readout(model)
+        or _probed_readout(model, images[:1], prefix=prefix, grid=grid),
     )
 
 
@@ -236,7 +254,7 @@ def _declared_readout(model: nn.Module) -> Readout | None:
 
 
 def _probed_readout(
-    model: nn.Module, image: Tensor, prefix: int, grid: tuple[int, int]
+    model: nn.Module, image: Tensor, *, prefix: int, grid: tuple[int, int]
 ) -> Readout:
     """Find the read-out rows: those of the last layer's output that the logits depend on.
 
@@ -253,7 +271,7 @@ def _probed_readout(
     if pooled:
         return "map"
     weights = torch.linspace(1.0, 2.0, logits.shape[1], device=logits.device, dtype=logits.dtype)
-    (gradient,) = torch.autograd.grad((logits * weights).sum(), [last.output])
+    (gradient,) = torch.autograd.grad((logits * weights).sum(), last.kept_output)
     read = gradient.reshape(last.shape[1], tokens, -1).abs().sum(dim=(0, 2)) > 0
     rows = read.nonzero().flatten().tolist()
     patches = list(range(prefix, tokens))
@@ -288,7 +306,7 @@ class _MeanWatch(TorchFunctionMode):
     def __torch_function__(  # noqa: PLR0917 (torch's signature)
         self,
         func: Callable[..., Any],
-        types: object,  # noqa: ARG002
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:

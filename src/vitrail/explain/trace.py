@@ -1,9 +1,10 @@
 """Record the attention of any model without touching it.
 
-:func:`capture` opens a ``TorchFunctionMode`` for the length of a ``with`` block. The mode sees every
-call of ``scaled_dot_product_attention``, of ``multi_head_attention_forward`` and of a written-out
-``softmax(Q Kᵀ) V``, whoever makes it, and leaves nothing behind: no hook, no flag, no patched class.
-Fused attention stays fused; rows of attention are recomputed from the queries and keys on demand.
+:func:`capture` opens a ``TorchFunctionMode`` for the length of a ``with`` block. The mode sees
+every call of ``scaled_dot_product_attention``, of ``multi_head_attention_forward`` and of a
+written-out ``softmax(Q Kᵀ) V``, whoever makes it, and leaves nothing behind: no hook, no flag, no
+patched class. Fused attention stays fused; rows of attention are recomputed from the queries and
+keys on demand.
 """
 
 import types
@@ -50,7 +51,7 @@ class AttentionLayer:
         value: What attention averages.
         output: The tensor that the model goes on with: differentiate with respect to it. None
             where the capture was told not to keep it.
-        mask: Boolean (True = may attend) or added to the scores; broadcasts to [batch head query key].
+        mask: Boolean (True = may attend) or added to the scores; broadcasts to them.
         scale: Factor of the scores.
         is_causal: Whether query i sees only keys up to i.
         matrix: The attention itself, where the model wrote its softmax out and so made it anyway.
@@ -71,6 +72,22 @@ class AttentionLayer:
         rows = self.matrix if self.matrix is not None else self.query
         assert rows is not None  # noqa: S101 (one of the two is always recorded)
         return rows.shape[0], rows.shape[1], rows.shape[2], self.value.shape[2]
+
+    @property
+    def kept_output(self) -> Tensor:
+        """The output, for differentiation.
+
+        Raises:
+            CaptureError: If the capture was told not to keep it.
+        """
+        if self.output is None:
+            raise CaptureError(
+                "keep_output",
+                "False",
+                "gradients are taken with respect to the kept outputs",
+                "capture with keep_output=True",
+            )
+        return self.output
 
     def attention(
         self, start: int = 0, stop: int | None = None
@@ -93,14 +110,23 @@ class AttentionLayer:
         scores = scores + self._bias(scores, start)
         return scores.softmax(dim=-1).nan_to_num(nan=0.0)
 
-    def blocks(self, max_entries: int = 2**24) -> Iterator[tuple[int, int]]:
-        """Yield ranges of queries whose attention rows hold at most ``max_entries`` numbers."""
-        batch, heads, queries, keys = self.shape
-        step = max(1, max_entries // (batch * heads * keys))
-        for start in range(0, queries, step):
-            yield start, min(start + step, queries)
+    def blocks(
+        self, max_entries: int = 2**22, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Yield ranges of the queries from ``start`` to ``stop``, small enough for a cache.
 
-    def attention_gradient(
+        Args:
+            max_entries: How many numbers the attention rows of one range may hold.
+            start: First query.
+            stop: Last query, exclusive; None is all.
+        """
+        batch, heads, queries, keys = self.shape
+        stop = queries if stop is None else stop
+        step = max(1, max_entries // (batch * heads * keys))
+        for low in range(start, stop, step):
+            yield low, min(low + step, stop)
+
+    def attention_gradient(  # noqa: PLR0917 (a range of queries, as attention() takes it)
         self, output_gradient: Float[Tensor, "*any"], start: int = 0, stop: int | None = None
     ) -> Float[Tensor, "*target batch head query key"]:
         """Turn dy/dO into dy/dA = (dy/dO) Vᵀ for the rows ``start`` to ``stop``.
@@ -110,9 +136,8 @@ class AttentionLayer:
             start: First query.
             stop: Last query, exclusive.
         """
-        assert self.output is not None  # noqa: S101 (gradients are asked of kept outputs only)
         batch, heads, queries, _ = self.shape
-        leading = output_gradient.shape[: output_gradient.ndim - self.output.ndim]
+        leading = output_gradient.shape[: output_gradient.ndim - self.kept_output.ndim]
         gradient = output_gradient.reshape(*leading, batch, heads, queries, -1)
         dtype = accumulation_dtype(gradient)
         rows = gradient[..., start:stop, :].to(dtype)
@@ -137,7 +162,7 @@ class AttentionLayer:
 
 @dataclass(eq=False)
 class AttentionTrace:
-    """The attention calls of one forward pass, in their order: ``layers[0]`` is nearest the input."""
+    """The attention calls of one forward pass; ``layers[0]`` is nearest the input."""
 
     layers: list[AttentionLayer] = field(default_factory=list)
 
@@ -226,7 +251,7 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(  # noqa: PLR0917 (torch's signature)
         self,
         func: Callable[..., Any],
-        types: object,  # noqa: ARG002
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -242,11 +267,11 @@ class _Recorder(TorchFunctionMode):
         ):
             raise _foreign(str(func))
         result = func(*args, **kwargs)
-        self._watch(name, args, kwargs, result)
+        self._watch(name, args, kwargs=kwargs, result=result)
         return result
 
     def _watch(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+        self, name: str, args: tuple[Any, ...], *, kwargs: dict[str, Any], result: Any
     ) -> None:
         """Note projections, and follow a softmax to its product with the values."""
         if name == "linear":
@@ -261,9 +286,9 @@ class _Recorder(TorchFunctionMode):
             del self._matrices[id(args[0])]
             self._matrices[id(result)] = result
         elif name in _PRODUCT:
-            self._product(name, args, result)
+            self._product(name, args, result=result)
 
-    def _product(self, name: str, args: tuple[Any, ...], result: Tensor) -> None:
+    def _product(self, name: str, args: tuple[Any, ...], *, result: Tensor) -> None:
         """Record a written-out layer if ``args`` are attention and values."""
         equation, operands = (args[0], args[1:]) if name == "einsum" else (None, args)
         if len(operands) != 2 or id(operands[0]) not in self._matrices:
@@ -285,7 +310,7 @@ class _Recorder(TorchFunctionMode):
             )
         )
 
-    def _fused(  # noqa: PLR0917, PLR0913 (torch's signature)
+    def _fused(  # noqa: PLR0917 (torch's signature)
         self,
         query: Tensor,
         key: Tensor,
@@ -299,8 +324,10 @@ class _Recorder(TorchFunctionMode):
         """Call fused attention and record it."""
         if dropout_p > 0.0:
             raise CaptureError(
-                "model", f"attention dropout is on (p={dropout_p})", "a trace is of one function, "
-                "not of a random draw", "call model.eval() first",
+                "model",
+                f"attention dropout is on (p={dropout_p})",
+                "a trace is of one function, not of a random draw",
+                "call model.eval() first",
             )
         if enable_gqa:
             groups = query.shape[-3] // key.shape[-3]
@@ -309,7 +336,11 @@ class _Recorder(TorchFunctionMode):
         output = attend(query, key, value, attn_mask=attn_mask, is_causal=is_causal, scale=scale)
         if query.ndim == 3:
             query, key, value = (part.unsqueeze(1) for part in (query, key, value))
-            attn_mask = attn_mask.unsqueeze(1) if attn_mask is not None and attn_mask.ndim == 3 else attn_mask
+            attn_mask = (
+                attn_mask.unsqueeze(1)
+                if attn_mask is not None and attn_mask.ndim == 3
+                else attn_mask
+            )
         self._add(
             AttentionLayer(
                 query=query.detach().flatten(0, -4),
