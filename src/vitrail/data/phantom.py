@@ -2,8 +2,8 @@
 
 A patient is drawn once (outline, lungs, ribs, spine, heart, vessel trees); each of its slices is
 drawn at its own level, so that slices of one patient look alike and patients differ. Both classes
-get the same vessels, the same bright round vessel cross-sections beside their branch, and the same
-overall brightness: only the nodule tells the class.
+get the same vessels with bright round cross-sections, contrast in the heart, fluid behind the lungs
+and overall brightness, drawn alike: only the nodule tells the class.
 
 Anatomy is drawn in a coordinate frame of the body: x and y from -1 (left, front) to 1.
 """
@@ -30,7 +30,8 @@ _SUPERSAMPLING = 2
 
 # Displayed grey of each tissue in a lung window widened so that soft tissue keeps its detail.
 _AIR, _LUNG, _FAT, _MUSCLE, _BLOOD, _BONE = 0.02, 0.13, 0.42, 0.56, 0.62, 0.92
-_NODULE = 0.74
+_NODULE = (0.5, 0.7)
+_CONTRAST = (0.5, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +147,21 @@ def _slice(
     vessels = _vessels(patient, image_size=image_size, level=level, generator=generator)
     picture = _over(picture, lungs, value=_LUNG + 0.35 * texture + 0.05 * (ys + 0.3))
     picture = _over(picture, np.clip(lungs * vessels, 0, 1), value=_BLOOD - 0.04)
+    # Fluid behind the lungs, in both classes alike: more grey than a nodule brings.
+    depth = np.where(xs < 0, *generator.uniform(0.0, 0.32, size=2))
+    fluid = lungs * np.clip((ys - 0.5 + depth) / 0.06, 0, 1)
+    picture = _over(picture, fluid, value=generator.uniform(*_NODULE) + 0.5 * texture)
+    # Contrast in the heart: as bright and larger than a nodule, in both classes alike.
+    chamber = np.sqrt(generator.uniform(0.0, 0.04))
+    blood = _soft(_ellipse(grid, center=patient.heart[:2], half=(chamber, chamber)), edge=0.25)
+    picture = _over(picture, blood, value=generator.uniform(*_CONTRAST) + 0.5 * texture)
     mask, brightness = np.zeros(xs.shape, dtype=bool), picture.mean()
-    # Both classes show as much contrast-bright area: what a nodule takes, the heart's chamber
-    # lacks; and its light is taken back from the slice. Neither histogram nor mean tells.
-    radius = generator.uniform(0.085, 0.13) if nodule else 0.0
-    chamber = np.sqrt(generator.uniform(0.018, 0.032) - radius**2)
-    bright = _soft(_ellipse(grid, center=patient.heart[:2], half=(chamber, chamber)), edge=0.25)
     if nodule:
-        coverage = _nodule(patient, grid, radius=radius, generator=generator)
+        coverage = _nodule(patient, grid, generator=generator)
         mask = coverage > 0.5
-        bright = np.maximum(bright, coverage)
-    picture = _over(picture, bright, value=_NODULE + 0.5 * texture)
-    picture = picture * (brightness / picture.mean())
+        picture = _over(picture, coverage, value=generator.uniform(*_NODULE) + 0.5 * texture)
+        # Its light is taken back from the whole slice: brightness does not tell the class.
+        picture = picture * (brightness / picture.mean())
     grain = gaussian_filter(generator.normal(size=xs.shape), 0.6) * 1.6
     picture = picture + 0.15 * texture * (picture > 0.3) + patient.noise * grain
     return np.rint((picture * patient.gain).clip(0, 1) * 255).astype(np.uint8), mask
@@ -250,11 +254,11 @@ def _nodule(
     patient: _Patient,
     grid: tuple[Picture, Picture],
     *,
-    radius: float,
     generator: np.random.Generator,
 ) -> Picture:
     """Plant a lobulated nodule inside a lung, away from its edge."""
     x, y, half_width, half_height, _ = patient.lungs[int(generator.integers(2))]
+    radius = generator.uniform(0.085, 0.13)
     angle, reach = generator.uniform(0, 2 * np.pi), 0.55 * np.sqrt(generator.uniform())
     # Away from the heart: outwards of the lung's middle.
     offset = abs(np.cos(angle)) * np.sign(x) * reach * half_width
