@@ -8,6 +8,7 @@ not fit otherwise is an error that names the first keys that differ.
 import logging
 from pathlib import Path
 from pickle import UnpicklingError
+from re import search
 from sys import modules
 
 import torch
@@ -83,18 +84,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(str(path), "no such file", "weights must be a local file", "check the path")
     try:
         weights = load_state_dict(str(path), weights_only=True)
-    except UnpicklingError as error:
-        reason = str(error).splitlines()[0].split(" This file can still be loaded")[0]
-        raise DataError(
-            str(path),
-            f"a pickle that holds more than weights ({reason})",
-            "reading it could execute code, which vitrail never does",
-            "have its maker save model.state_dict() alone, best as .safetensors",
-        ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        if isinstance(error.__cause__, UnpicklingError):
+            raise DataError(
+                str(path),
+                f"damaged, or a pickle of more than weights ({_pickled(error.__cause__)})",
+                "reading such objects could execute code, which vitrail never does",
+                "have its maker save model.state_dict() alone, best as .safetensors",
+            ) from error
         raise DataError(
             str(path),
-            f"unreadable ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            f"unreadable ({str(error).partition(chr(10))[0] or type(error).__name__})",
             "weights must be a whole .safetensors file or a .pth of tensors",
             "copy or download it again",
         ) from error
@@ -107,6 +107,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "save model.state_dict()",
         )
     return tensors
+
+
+def _pickled(error: BaseException) -> str:
+    """Find in PyTorch's long message what the pickle holds."""
+    found = search(r"GLOBAL ([\w.]+)|Unsupported operand (\d+)", str(error))
+    return found[0] if found else "PyTorch does not know its content"
 
 
 def _filtered(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ def num_classes_of(model: nn.Module, train: Dataset[Any], *, settings: FitSettin
     with torch.inference_mode():
         logits = model(image[None].to(device_of(model)))
     labels = labels_of(train)
-    needed = labels.shape[1] if settings.multi_label else int(labels.max()) + 1
+    needed = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
     if settings.multi_label != (labels.ndim == 2) or logits.ndim != 2 or logits.shape[1] < needed:
         raise InputError(
             "model",
@@ -120,5 +120,7 @@ def fingerprint(
         digest.update(labels_of(dataset).tobytes())
     for name, value in model.state_dict().items():
         digest.update(f"{name}{list(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
-Scores = dict[str, float | None]
+Scores = dict[str, float | int | None]
 _NEVER_LEAVES = 0.98
 
 
@@ -42,7 +42,7 @@ def validation_scores(
         "validation_loss": float(loss.mean()),
         "roc_auc_score": float(np.mean(defined)) if len(defined) == len(areas) else None,
         "balanced_accuracy_score": None if several else float(np.mean(recalls)),
-        "classes_predicted": float(len(np.unique(decision, axis=0))),
+        "classes_predicted": len(np.unique(decision, axis=0)),
     }
 
 
