@@ -1,7 +1,7 @@
 """The record's numbers become figures: training curves, ROC, calibration, confusion matrices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import Any
 
@@ -47,7 +47,7 @@ def training_figures(contents: Contents) -> tuple[Figure, ...]:
 
 def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figure:
     """Draw the training and validation loss of every training of one model."""
-    series = []
+    series: list[Series] = []
     for place, one in enumerate(runs):
         best = best_epoch(one)
         for key, name, style in (
@@ -77,7 +77,7 @@ def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figu
 
 def _metric(contents: Contents, name: str) -> Figure:
     """Draw one validation metric of every training."""
-    series = []
+    series: list[Series] = []
     for model in contents.models:
         runs = [one for one in contents.trainings if one.model == model]
         for place, one in enumerate(runs):
@@ -147,101 +147,134 @@ def _best_words(runs: Sequence[Training]) -> str:
     return f" Weights kept: epoch {', '.join(map(str, epochs))} (ring), the best on validation."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """How one kind of curve is stored in ``evaluation.json`` and drawn."""
+
+    name: str
+    columns: tuple[str, str]
+    axes: tuple[str, str]
+    caption: str
+    diagonal: bool = True
+
+
+_KINDS = {
+    "roc": _Kind(
+        name="ROC curve",
+        columns=("false_positive_rate", "true_positive_rate"),
+        axes=("false positive rate (1 \N{MINUS SIGN} specificity)", "sensitivity"),
+        caption="Dotted: guessing.",
+    ),
+    "precision_recall": _Kind(
+        name="Precision\N{EN DASH}recall curve",
+        columns=("recall", "precision"),
+        axes=("recall (sensitivity)", "precision (PPV)"),
+        caption="",
+        diagonal=False,
+    ),
+    "calibration": _Kind(
+        name="Calibration",
+        columns=("probability", "frequency"),
+        axes=("stated probability", "observed frequency"),
+        caption="On the dotted line, what is stated with 0.7 happens 7 times in 10.",
+    ),
+}
+
+
 def curve_figures(contents: Contents) -> tuple[Figure, ...]:
-    """Draw ROC, precision-recall and calibration curves of the test set, where they were kept."""
-    curves: Mapping[str, Mapping[str, Any]] = contents.evaluation.get("curves", {}).get("test", {})
-    makers = (
-        (
-            "roc",
-            "ROC curve",
-            ("false positive rate (1 \N{MINUS SIGN} specificity)", "sensitivity"),
-            "Dotted: guessing.",
-        ),
-        (
-            "precision_recall",
-            "Precision\N{EN DASH}recall curve",
-            ("recall (sensitivity)", "precision (PPV)"),
-            "",
-        ),
-        (
-            "calibration",
-            "Calibration",
-            ("predicted probability", "observed frequency"),
-            "On the dotted line, what is announced with 0.7 happens 7 times in 10.",
-        ),
-    )
+    """Draw ROC, precision-recall, calibration and decision curves of the test set."""
     figures = []
-    for key, name, axes, caption in makers:
+    for key, kind in _KINDS.items():
         series = [
             one
             for model in contents.models
-            for one in _curve(contents, model, key=key, curve=curves.get(model, {}).get(key))
+            for one in _curve(contents, model, curve=_stored(contents, model).get(key), kind=kind)
         ]
-        if any(one.points for one in series):
-            x, y = (Axis(name=axis, low=0.0, high=1.0, ticks=UNIT) for axis in axes)
-            reference = key != "precision_recall"
-            shaded = any(one.band for one in series)
-            band = " Shaded: 95 % interval." if shaded else ""
+        if series:
+            x, y = (Axis(name=axis, low=0.0, high=1.0, ticks=UNIT) for axis in kind.axes)
+            band = " Shaded: 95 % interval." if any(one.band for one in series) else ""
             figures.append(
                 Figure(
-                    name=name,
+                    name=kind.name,
                     drawing=chart(
-                        series, x=x, y=y, title=f"{name}, test cases.", diagonal=reference
+                        series, x=x, y=y, title=f"{kind.name}, test set.", diagonal=kind.diagonal
                     ),
-                    caption=f"{caption}{band}".strip(),
+                    caption=f"{kind.caption}{band}".strip(),
                 )
             )
-    return tuple(figures)
+    return tuple(figures) + _decision_figure(contents)
 
 
-_AXES = {
-    "roc": (("false_positive_rate", "fpr", "x"), ("true_positive_rate", "tpr", "sensitivity", "y")),
-    "precision_recall": (("recall", "x"), ("precision", "y")),
-    "calibration": (
-        ("predicted", "mean_predicted", "confidence", "x"),
-        ("observed", "fraction_positive", "frequency", "accuracy", "y"),
-    ),
-}
-"""Names of a curve's coordinates in ``evaluation.json``."""
+def _stored(contents: Contents, model: str) -> Object:
+    """Return the curves of a model on the test set."""
+    curves: Object = contents.evaluation.get("curves", {}).get("test", {}).get(model, {})
+    return curves
 
 
-def _curve(contents: Contents, model: str, *, key: str, curve: Any) -> list[Series]:
-    """Read one model's curve; a curve a class becomes one line a class."""
+def _curve(contents: Contents, model: str, *, curve: Any, kind: _Kind) -> list[Series]:
+    """Read one model's curve: a list of points, columns, or columns for each class."""
+    if isinstance(curve, list) and curve:
+        curve = {key: [point.get(key) for point in curve] for key in curve[0]}
     if not isinstance(curve, Mapping):
         return []
-    xs, ys = (_column(curve, names) for names in _AXES[key])
-    if xs is None or ys is None:
-        lines = [(str(name), one) for name, one in curve.items() if isinstance(one, Mapping)]
+    columns = [_column(curve, name) for name in (*kind.columns, "low", "high")]
+    if not columns[0]:
+        classes = {name: one for name, one in curve.items() if isinstance(one, Mapping)}
         return [
-            Series(
-                name=f"{model_name(model)}: {name}",
-                points=series.points,
-                style=style_of(contents, model),
-                shape=series.shape,
-            )
-            for name, one in lines
-            for series in _curve(contents, model, key=key, curve=one)
+            replace(series, name=f"{series.name}: {name}" if len(classes) > 1 else series.name)
+            for name, one in classes.items()
+            for series in _curve(contents, model, curve=one, kind=kind)
         ]
-    low, high = _column(curve, ("low", "lower")), _column(curve, ("high", "upper"))
-    at = _column(curve, ("band_x", "grid")) or xs
-    banded = low is not None and high is not None and len(low) == len(high) == len(at)
+    across, up, low, high = columns
     return [
         Series(
             name=model_name(model),
-            points=list(zip(xs, ys, strict=False)),
+            points=list(zip(across, up, strict=True)),
             style=style_of(contents, model),
-            band=list(zip(at, low or (), high or (), strict=True)) if banded else (),
-            shape="dots" if key == "calibration" else "step" if key == "roc" else "line",
+            band=list(zip(across, low, high, strict=True)) if low and high else (),
+            shape="dots" if kind.name == "Calibration" else "line",
         )
     ]
 
 
-def _column(curve: Object, names: Sequence[str]) -> list[float] | None:
-    """Read the first known column of numbers; null is NaN."""
-    for name in names:
-        if isinstance(curve.get(name), list):
-            return [float("nan") if value is None else float(value) for value in curve[name]]
-    return None
+def _column(curve: Object, name: str) -> list[float]:
+    """Read a column of numbers; null is NaN."""
+    values = curve.get(name)
+    if not isinstance(values, list):
+        return []
+    return [float("nan") if value is None else float(value) for value in values]
+
+
+def _decision_figure(contents: Contents) -> tuple[Figure, ...]:
+    """Draw the net benefit of acting on each model, where it was measured."""
+    series: list[Series] = []
+    for model in contents.models:
+        stored = _stored(contents, model).get("decision") or {}
+        for key, name, style in (
+            ("model", model_name(model), style_of(contents, model)),
+            ("treat_all", "treating everybody", QUIET),
+        ):
+            points = zip(_column(stored, "threshold"), _column(stored, key), strict=True)
+            useful = [point for point in points if point[1] >= 0]
+            if useful and name not in {one.name for one in series}:
+                series.append(Series(name=name, points=useful, style=style))
+    if not series:
+        return ()
+    best = max(value for one in series for _, value in one.points)
+    drawing = chart(
+        series,
+        x=Axis(name="threshold probability", low=0.0, high=1.0, ticks=UNIT),
+        y=nice_axis("net benefit", [0.0, best]),
+        title="Decision curve, test set.",
+    )
+    return (
+        Figure(
+            name="Decision curve",
+            drawing=drawing,
+            caption="Net true positives a case when all above the threshold are treated; "
+            "treating nobody is zero.",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,20 +298,30 @@ class Confusion:
 
 
 def confusions(contents: Contents) -> tuple[Confusion, ...]:
-    """Count truths and decisions of every model on the test cases, as the gallery shows them."""
-    places = {name: place for place, name in enumerate(contents.classes)}
+    """Read each model's confusion matrix on the test set, else count it in the predictions."""
     found = []
     for model in contents.models:
-        judged = contents.judged.get(model)
-        if not judged or not set(contents.truth.values()) <= set(places):
+        stored = _stored(contents, model).get("confusion")
+        if isinstance(stored, Mapping):
+            counts = stored["counts"]
+            classes = tuple(stored["classes"])
+        elif model in contents.judged and set(contents.truth.values()) <= set(contents.classes):
+            counts = _count(contents, model)
+            classes = contents.classes
+        else:
             continue
-        counts = [[0] * len(places) for _ in places]
-        for case_id, one in judged.items():
-            counts[places[contents.truth[case_id]]][places[one.decision]] += 1
-        found.append(
-            Confusion(model=model, classes=contents.classes, counts=tuple(map(tuple, counts)))
-        )
+        rows = tuple(tuple(int(one) for one in row) for row in counts)
+        found.append(Confusion(model=model, classes=classes, counts=rows))
     return tuple(found)
+
+
+def _count(contents: Contents, model: str) -> list[list[int]]:
+    """Count truths and decisions as the galleries show them."""
+    places = {name: place for place, name in enumerate(contents.classes)}
+    counts = [[0] * len(places) for _ in places]
+    for case_id, one in contents.judged[model].items():
+        counts[places[contents.truth[case_id]]][places[one.decision]] += 1
+    return counts
 
 
 def shortcut_figure(contents: Contents) -> Figure | None:

@@ -263,10 +263,10 @@ def _judged(
         rows = gathered.setdefault(row["model"], {}).setdefault(row["case_id"], [])
         rows.append([float(row[f"prob_{name}"] or "nan") for name in classes])
     positive = evaluation.get("positive_class")
-    thresholds = evaluation.get("thresholds") or {}
+    points = evaluation.get("operating_points") or {}
     judged: dict[str, dict[str, Judged]] = {}
     for model, cases in gathered.items():
-        threshold = _threshold(thresholds.get(model))
+        threshold = _threshold(points.get(model))
         for case_id, rows in cases.items():
             mean = np.asarray(rows, dtype=np.float64).mean(axis=0)
             judged.setdefault(model, {})[case_id] = Judged(
@@ -277,10 +277,11 @@ def _judged(
     return judged
 
 
-def _threshold(stated: object) -> float | None:
-    """Read an operating point: a number, or an object with its ``value``."""
-    value = stated.get("value") if isinstance(stated, Mapping) else stated
-    return float(value) if isinstance(value, int | float) else None
+def _threshold(points: Any) -> float | None:
+    """Average the thresholds of a model's trainings, as its probabilities are averaged."""
+    stated = [point.get("threshold") for point in points or ()]
+    known = [float(value) for value in stated if isinstance(value, int | float)]
+    return sum(known) / len(known) if known else None
 
 
 def _decide(

@@ -62,7 +62,8 @@ def build(run: RunFolder) -> str:
             minutes=tables.minutes(contents),
             training=charts.training_figures(contents),
             headline=tables.headline(contents),
-            validation=tables.headline(contents, part="validation"),
+            side_tables=tables.side_tables(contents),
+            operating_points=tables.operating_points(contents),
             curves=charts.curve_figures(contents),
             confusions=charts.confusions(contents),
             gallery=shown,
@@ -83,6 +84,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["unit"] = sentences.unit
     environment.filters.update(
         number=tables.number,
         interval=tables.interval,
@@ -92,6 +94,7 @@ def _templates() -> Environment:
         percent=_percent,
         share=_share,
         leak=sentences.leak,
+        comparison=sentences.comparison,
     )
     environment.tests["lower_is_better"] = tables.lower_is_better
     return environment

@@ -71,11 +71,20 @@ def _against(contents: Contents, models: list[str]) -> str:
     order = {name: place for place, name in enumerate(HEADLINE)}
     pairs.sort(key=lambda one: order.get(one.get("metric", ""), len(order)))
     if pairs:
-        text = str(pairs[0].get("sentence", "")).strip()
-        return text if text.endswith(".") else f"{text}."
+        return comparison(pairs[0])
     if BASELINE in models:
         return "Beside it stands a CNN baseline; the two were not compared in pairs."
     return "No CNN baseline was trained beside it, so nothing says whether a ViT was needed."
+
+
+def comparison(one: Object) -> str:
+    """Tell a comparison in the record's sentence, the models called as the page calls them."""
+    text = str(one.get("sentence", "")).strip()
+    first, second = str(one.get("a")), str(one.get("b"))
+    opening = f"{first} against {second}"
+    if text.startswith(opening):
+        text = f"{model_name(first)} against {model_name(second)}{text.removeprefix(opening)}"
+    return text if text.endswith(".") else f"{text}."
 
 
 def _trust(contents: Contents, metrics: Object) -> str:

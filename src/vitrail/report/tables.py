@@ -102,9 +102,15 @@ class Headline:
         return str(self.methods.index(method) + 1) if method in self.methods else ""
 
 
-def headline(contents: Contents, *, part: str = "test") -> Headline | None:
-    """Gather the metrics of one part of the split, or None where there are none."""
-    evaluated: Mapping[str, Any] = contents.evaluation.get("sets", {}).get(part, {})
+def headline(contents: Contents, *, part: str = "test", kind: str = "sets") -> Headline | None:
+    """Gather the metrics of one part of the split, or None where there are none.
+
+    Args:
+        contents: The run.
+        part: Part of the split.
+        kind: ``sets`` (the headline), ``image_level`` or ``calibrated``.
+    """
+    evaluated: Mapping[str, Any] = (contents.evaluation.get(kind) or {}).get(part, {})
     models = tuple(model for model in contents.models if model in evaluated)
     if not models:
         return None
@@ -116,7 +122,7 @@ def headline(contents: Contents, *, part: str = "test") -> Headline | None:
         (metric, tuple(evaluated[model].get(metric) for model in models)) for metric in metrics
     )
     found = [str(one["method"]) for _, row in rows for one in row if one and one.get("method")]
-    unit = contents.evaluation.get("unit", "image")
+    unit = "image" if kind == "image_level" else contents.evaluation.get("unit", "image")
     return Headline(
         models=models,
         rows=rows,
@@ -265,24 +271,81 @@ def minutes(contents: Contents) -> tuple[tuple[str, float | None, float | None],
     )
 
 
+def side_tables(contents: Contents) -> tuple[tuple[str, Headline], ...]:
+    """Gather the tables that stand beside the headline, each with what it is."""
+    tables = (
+        ("The same test set image by image", headline(contents, kind="image_level")),
+        (
+            "The same test set after temperature scaling (fitted on validation)",
+            headline(contents, kind="calibrated"),
+        ),
+        (
+            "The validation set (it chose the epoch and the threshold, so these are too good)",
+            headline(contents, part="validation"),
+        ),
+    )
+    return tuple((name, table) for name, table in tables if table is not None)
+
+
+def operating_points(contents: Contents) -> tuple[str, ...]:
+    """Say at which threshold each model decides, and how it was chosen."""
+    stated: Mapping[str, Any] = contents.evaluation.get("operating_points") or {}
+    said = []
+    for model in contents.models:
+        points = stated.get(model) or ()
+        known = [number(one["threshold"]) for one in points if one.get("threshold") is not None]
+        rules = dict.fromkeys(str(one.get("rule", "")) for one in points)
+        if known:
+            said.append(f"{model_name(model)}: {', '.join(known)} ({'; '.join(rules)})")
+    return tuple(said)
+
+
+_SUBGROUP_METRICS = ("roc_auc_score", "balanced_accuracy", "sensitivity", "specificity")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subgroup:
-    """One metric of one model in one subgroup."""
+    """One model in the groups of one column.
 
-    group: str
+    Attributes:
+        column: What the cases are grouped by.
+        model: Name of the model.
+        metrics: Names of the shown metrics.
+        rows: (group, one estimate a metric).
+        gap: The largest gap in words, empty where there is none.
+    """
+
+    column: str
     model: str
-    metric: str
-    estimate: Object
+    metrics: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Object, ...]], ...]
+    gap: str
 
 
 def subgroups(contents: Contents) -> tuple[Subgroup, ...]:
-    """List the subgroups' estimates: ``subgroups[column][value][model][metric]``."""
+    """List the subgroups of every column and model."""
     stated: Mapping[str, Any] = contents.evaluation.get("subgroups") or {}
     return tuple(
-        Subgroup(group=f"{column}: {value}", model=model, metric=metric, estimate=estimate)
-        for column, values in stated.items()
-        for value, models in values.items()
-        for model, metrics in models.items()
-        for metric, estimate in metrics.items()
-        if isinstance(estimate, Mapping)
+        Subgroup(
+            column=column,
+            model=model,
+            metrics=_SUBGROUP_METRICS,
+            rows=tuple(
+                (name, tuple(metrics.get(metric) or {} for metric in _SUBGROUP_METRICS))
+                for name, metrics in one["groups"].items()
+            ),
+            gap=_gap(one.get("gap") or {}),
+        )
+        for column, models in stated.items()
+        for model, one in models.items()
+    )
+
+
+def _gap(gap: Object) -> str:
+    """Name the largest gap between groups."""
+    if not gap:
+        return ""
+    return (
+        f"Largest gap in {metric_name(gap['metric']).lower()}: {number(gap['gap'])} "
+        f"({gap['high']} above {gap['low']})."
     )

@@ -217,22 +217,38 @@ def _evaluation(run, classes, models):
         } | {"matthews_corrcoef": {"value": None, "low": None, "high": None, **ESTIMATE}}
 
     grid = np.linspace(0, 1, 21)
+    shown = classes[-1:] if len(classes) == 2 else classes
     curves = {
         model: {
+            "seed": 0,
             "roc": {
-                "false_positive_rate": grid.tolist(),
-                "true_positive_rate": (grid ** (0.25 + 0.1 * place)).tolist(),
-                "low": np.clip(grid ** (0.25 + 0.1 * place) - 0.1, 0, 1).tolist(),
-                "high": np.clip(grid ** (0.25 + 0.1 * place) + 0.06, 0, 1).tolist(),
+                name: {
+                    "false_positive_rate": grid.tolist(),
+                    "true_positive_rate": (grid ** (0.2 + 0.1 * place)).tolist(),
+                }
+                for name in shown
             },
             "precision_recall": {
-                "recall": grid.tolist(),
-                "precision": (1 - 0.5 * grid ** (4 - place)).tolist(),
+                name: {
+                    "recall": grid.tolist(),
+                    "precision": (1 - 0.5 * grid ** (4 - place)).tolist(),
+                }
+                for name in shown
             },
-            "calibration": {
-                "predicted": [0.1, 0.3, 0.5, 0.7, 0.9],
-                "observed": [0.05, 0.35, None, 0.66, 0.94],
-                "n": [9, 8, 0, 9, 14],
+            "calibration": [
+                {
+                    "probability": at,
+                    "frequency": at**1.2 + 0.04 * place,
+                    "low": max(0.0, at**1.2 - 0.13),
+                    "high": min(1.0, at**1.2 + 0.15),
+                    "n": 9,
+                }
+                for at in (0.05, 0.3, 0.5, 0.7, 0.95)
+            ],
+            "decision": {
+                "threshold": grid[1:-1].tolist(),
+                "model": (0.45 - 0.4 * grid[1:-1] ** 2 - 0.02 * place).tolist(),
+                "treat_all": (0.5 - 0.5 * grid[1:-1] / (1 - grid[1:-1])).tolist(),
             },
         }
         for place, model in enumerate(models)
@@ -261,6 +277,35 @@ def _evaluation(run, classes, models):
             "sets": {"test": {model: metrics(0.02 * place) for place, model in enumerate(models)}},
             "comparisons": comparisons,
             "curves": {"test": curves},
+            "operating_points": {
+                model: [
+                    {
+                        "seed": 0,
+                        "fold": 0,
+                        "temperature": 1.2,
+                        "threshold": 0.5 if len(classes) == 2 else None,
+                        "rule": "Youden: most sensitivity + specificity, on validation",
+                    }
+                ]
+                for model in models
+            },
+            "image_level": {
+                "test": {model: metrics(0.02 * place + 0.03) for place, model in enumerate(models)}
+            },
+            "subgroups": {
+                "site": {
+                    model: {
+                        "groups": {"north": metrics(0.0), "south": metrics(0.05)},
+                        "gap": {
+                            "metric": "balanced_accuracy",
+                            "high": "north",
+                            "low": "south",
+                            "gap": 0.05,
+                        },
+                    }
+                    for model in models
+                }
+            },
             "warnings": ["Only 40 patients: the intervals are wide."],
         },
     )
