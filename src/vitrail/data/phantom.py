@@ -30,7 +30,7 @@ _SUPERSAMPLING = 2
 
 # Displayed grey of each tissue in a lung window widened so that soft tissue keeps its detail.
 _AIR, _LUNG, _FAT, _MUSCLE, _BLOOD, _BONE = 0.02, 0.13, 0.42, 0.56, 0.62, 0.92
-_NODULE = (0.5, 0.7)
+_NODULE = (0.6, 0.76)
 _CONTRAST = (0.5, 0.8)
 
 
@@ -148,7 +148,7 @@ def _slice(
     picture = _over(picture, lungs, value=_LUNG + 0.35 * texture + 0.05 * (ys + 0.3))
     picture = _over(picture, np.clip(lungs * vessels, 0, 1), value=_BLOOD - 0.04)
     # Fluid behind the lungs, in both classes alike: more grey than a nodule brings.
-    depth = np.where(xs < 0, *generator.uniform(0.0, 0.32, size=2))
+    depth = np.where(xs < 0, *generator.uniform(0.0, 0.26, size=2))
     fluid = lungs * np.clip((ys - 0.5 + depth) / 0.06, 0, 1)
     picture = _over(picture, fluid, value=generator.uniform(*_NODULE) + 0.5 * texture)
     # Contrast in the heart: as bright and larger than a nodule, in both classes alike.
