@@ -96,7 +96,7 @@ def test_a_pickle_that_is_more_than_weights_is_refused_unexecuted(tmp_path, pret
     with_an_object = tmp_path / "object.pth"
     torch.save({"model": pretrained.state_dict(), "metric": Fraction(1, 3)}, with_an_object)
     harmful = tmp_path / "harm.pth"
-    harmful.write_bytes(pickle.dumps(Harm()))
+    harmful.write_bytes(pickle.dumps(Harm(), protocol=2))
     for path in (with_an_object, harmful):
         with pytest.raises(DataError, match="could execute code"):
             build(replace(VIT, weights=path))

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -133,57 +132,59 @@ def test_another_trainings_checkpoints_are_refused(tmp_path, toy_model, toy_data
         fit(model, train, validation, settings, folder=tmp_path)
 
 
-TOY = """
-import sys, time, torch
+KILLER = """
+import os, random, signal, sys, time
+import torch
 from pathlib import Path
 from torch import nn
 from torch.utils.data import TensorDataset
 from vitrail.training.fit import FitSettings, fit
 
 torch.set_num_threads(1)
-torch.manual_seed(0)
-images, labels = torch.randn(24, 1, 4, 4), torch.arange(24) % 2
-data = TensorDataset(images, labels)
-settings = FitSettings(epochs=8, batch_size=6, checkpoint_steps=1, ema_decay=0.9)
-folder = Path(sys.argv[1])
-for line in sys.stdin:
+FOLDER, KILLS = Path(sys.argv[1]), int(sys.argv[2])
+
+
+def train(name):
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(24, 1, 4, 4), torch.arange(24) % 2)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Dropout(0.2), nn.Linear(8, 2))
-    nn.init.constant_(model[1].weight, 0.01)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
-    print("begin", flush=True)
-    fit(model, data, data, settings, folder=folder / line.strip())
-    print(torch.cat([value.flatten() for value in model.state_dict().values()]).tolist(), flush=True)
+    settings = FitSettings(epochs=8, batch_size=6, checkpoint_steps=1, ema_decay=0.9)
+    fit(model, data, data, settings, folder=FOLDER / name)
+    torch.save(model.state_dict(), FOLDER / "writing")
+    (FOLDER / "writing").rename(FOLDER / f"{name}.pt")
+
+
+def forked(name, seconds):
+    child = os.fork()
+    if not child:
+        train(name)
+        os._exit(0)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+start = time.perf_counter()
+assert forked("whole", None) == 0
+whole = time.perf_counter() - start
+draw = random.Random(0)
+deaths = ends = 0
+while deaths < KILLS:
+    deaths += forked(f"cut{ends}", draw.uniform(0, whole / 2)) == -signal.SIGKILL
+    ends += (FOLDER / f"cut{ends}.pt").exists()  # finished: the next begins from the start
+assert forked(f"cut{ends}", None) == 0
 """
 
 
-def test_a_process_killed_at_any_moment_loses_nothing(tmp_path):
-    def start():
-        return subprocess.Popen(
-            [sys.executable, "-c", TOY, str(tmp_path)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def ask(process, name):
-        process.stdin.write(f"{name}\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "begin\n"
-
-    reference = start()
-    ask(reference, "whole")
-    expected = reference.stdout.readline()
-    random, kills = np.random.default_rng(0), 0
-    while kills < 4:
-        process = start()
-        ask(process, "cut")
-        time.sleep(random.uniform(0, 0.25))
-        process.kill()
-        process.communicate()
-        kills += 1
-    ask(reference, "cut")
-    assert reference.stdout.readline() == expected
-    reference.communicate()
-    assert not list((tmp_path / "cut" / "checkpoints").glob(".writing-*"))
+def test_a_process_killed_at_twenty_moments_ends_in_the_same_weights(tmp_path):
+    command = [sys.executable, "-c", KILLER, str(tmp_path), "20"]
+    subprocess.run(command, check=True, timeout=120)
+    whole = torch.load(tmp_path / "whole.pt", weights_only=True)
+    ends = list(tmp_path.glob("cut*.pt"))
+    assert ends
+    assert all(same(whole, torch.load(end, weights_only=True)) for end in ends)
+    assert not list(tmp_path.glob("cut*/checkpoints/.writing-*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
