@@ -133,9 +133,7 @@ def percentile(draws: Draws, *, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bias_corrected_accelerated(
-    draws: Draws, *, level: float = LEVEL
-) -> tuple[float, float] | None:
+def bias_corrected_accelerated(draws: Draws, *, level: float = LEVEL) -> tuple[float, float] | None:
     """Give the BCa interval, corrected for median bias and skewness.
 
     Returns:
@@ -183,7 +181,7 @@ def wilson(successes: float, trials: float, *, level: float = LEVEL) -> tuple[fl
     Source: wilson1927.
 
     Example:
-        >>> low, high = wilson(10, 10)
+        >>> low, high = wilson(10.0, 10.0)
         >>> round(low, 3), round(high, 3)
         (0.722, 1.0)
     """
@@ -239,8 +237,8 @@ def separated(
 ) -> tuple[float, float]:
     """Give Newcombe's score interval of an ROC area, which does not vanish at 0 or 1.
 
-    It solves ``|area - t| = z * sqrt(V(t))`` for t, where V is Hanley and McNeil's variance with both
-    sample sizes replaced by their mean.
+    It solves ``|area - t| = z * sqrt(V(t))`` for t, where V is Hanley and McNeil's variance with
+    both sample sizes replaced by their mean.
 
     Source: newcombe2006, method 5.
     """
