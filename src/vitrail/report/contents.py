@@ -119,6 +119,12 @@ class Contents:
         order = {PRIMARY: 0, BASELINE: 1}
         return tuple(sorted(names, key=lambda name: (order.get(name, 2), name)))
 
+    @property
+    def knows_patients(self) -> bool:
+        """Whether some case names its patient, or the numbers are by patient."""
+        named = any(row.get("patient_id") for row in self.cases.values())
+        return named or self.evaluation.get("unit") == "patient"
+
     def lacks(self, key: str) -> Missing | None:
         """Return what is missing of a part, or None where it is there."""
         return next((missing for missing in self.missing if missing.key == key), None)

@@ -84,6 +84,7 @@ def comparison(one: Object) -> str:
     opening = f"{first} against {second}"
     if text.startswith(opening):
         text = f"{model_name(first)} against {model_name(second)}{text.removeprefix(opening)}"
+        text = text.replace(f": {first} is ", f": {model_name(first)} is ", 1)
     return text if text.endswith(".") else f"{text}."
 
 
@@ -104,7 +105,7 @@ def _trust(contents: Contents, metrics: Object) -> str:
             "learned the "
             "source of the pictures and not the disease."
         )
-    if contents.evaluation.get("unit") != "patient":
+    if not contents.knows_patients:
         return (
             "The patients are unknown, so every interval treats each picture as a patient of its "
             "own and may be too narrow."
@@ -135,7 +136,7 @@ def limits(contents: Contents) -> tuple[str, ...]:
     """List what the numbers and maps do not say, gravest first."""
     device = "This is a research result, not a medical device: do not diagnose or treat with it."
     said = [device]
-    if contents.evaluation and contents.evaluation.get("unit") != "patient":
+    if contents.evaluation and not contents.knows_patients:
         said.append(
             "Patients are unknown. Near-duplicate pictures were kept on one side of the split, but "
             "two different pictures of one person may still stand on both sides."

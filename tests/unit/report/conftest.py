@@ -187,7 +187,7 @@ def _predictions(run, rng, classes, models, seeds, test):
                         "fold": 0,
                         "case_id": row["case_id"],
                         "split": "test",
-                        "y_true": classes.index(row["label"]),
+                        "y_true": row["label"],
                         **{
                             f"prob_{name}": share
                             for name, share in zip(classes, shares, strict=True)

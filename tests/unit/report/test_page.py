@@ -14,7 +14,7 @@ import pytest
 from vitrail.errors import RunFolderError
 from vitrail.report.page import build
 from vitrail.report.tables import number
-from vitrail.runfolder import RunFolder, read_json, write_json, write_text
+from vitrail.runfolder import RunFolder, read_csv, read_json, write_csv, write_json, write_text
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{ 7*7 }}"
 
@@ -172,10 +172,34 @@ def test_the_summary_is_three_sentences_with_unit_interval_and_baseline(make_run
 def test_unknown_patients_are_said_in_the_summary_the_certificate_and_the_limits(make_run):
     run = make_run(cases=24)
     write_json(run.evaluation, {**read_json(run.evaluation), "unit": "image"})
+    rows = [{**row, "patient_id": ""} for row in read_csv(run.cohort)]
+    write_csv(run.cohort, rows, header=list(rows[0]))
     text = text_of(build(run))
     assert "The patients are unknown" in text
     assert "Patients unknown:" in text
     assert "Patients are unknown." in text
+
+
+def test_known_patients_are_not_called_unknown_where_the_numbers_are_by_image(make_run):
+    run = make_run(cases=24)
+    write_json(run.evaluation, {**read_json(run.evaluation), "unit": "image"})
+    assert "unknown" not in text_of(build(run))
+
+
+def test_a_comparison_keeps_the_records_numbers_and_calls_models_as_the_page_does(make_run):
+    run = make_run(cases=24)
+    evaluation = read_json(run.evaluation)
+    evaluation["comparisons"][0]["sentence"] = "vit against cnn, accuracy: vit is better: +0.300"
+    write_json(run.evaluation, evaluation)
+    expected = "Vision Transformer against CNN baseline, accuracy: Vision Transformer is better: "
+    assert f"{expected}+0.300." in text_of(build(run))
+
+
+def test_subgroups_and_operating_points_are_shown(make_run):
+    text = text_of(build(make_run(cases=24)))
+    assert "Vision Transformer by site, test set. Largest gap in balanced accuracy: 0.050" in text
+    assert "Vision Transformer: 0.500 (Youden" in text
+    assert "The same test set image by image" in text
 
 
 def test_a_leak_is_an_alarm_and_names_no_person(make_run):
