@@ -75,9 +75,7 @@ def _draw(pictures: Path, size: Size, progress: Progress) -> None:
     if drawn.exists() and read_json(drawn) == wanted:
         _log.info("demo: the slices are drawn already")
         return
-    chest_slices(
-        pictures, cases=size.cases, seed=0, image_size=size.image_size, progress=progress
-    )
+    chest_slices(pictures, cases=size.cases, seed=0, image_size=size.image_size, progress=progress)
     write_json(drawn, wanted)
 
 

@@ -34,7 +34,9 @@ def local_weights() -> list[str]:
     """List weights that lie in the hub's cache; nothing is fetched."""
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    return sorted({file.parents[2].name for file in hub.glob("models--*/snapshots/*/*.safetensors")})
+    return sorted(
+        {file.parents[2].name for file in hub.glob("models--*/snapshots/*/*.safetensors")}
+    )
 
 
 def slow() -> list[str]:
@@ -47,9 +49,7 @@ def slow() -> list[str]:
             "a ViT-B takes hours; keep --budget small or use a machine with a GPU"
         )
     if threads < cores:
-        said.append(
-            f"torch uses {threads} of {cores} cores (OMP_NUM_THREADS?): training is slower"
-        )
+        said.append(f"torch uses {threads} of {cores} cores (OMP_NUM_THREADS?): training is slower")
     missing = [name for name, codec in _CODECS.items() if not features.check(codec)]
     if missing:
         said.append(f"Pillow cannot read {', '.join(missing)}: such pictures count as unreadable")

@@ -37,9 +37,7 @@ def evaluate(run: RunFolder, *, command: str = "", progress: Progress = no_progr
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
     wanted = list(trainings(run, plan, len(cohort.classes)))
-    described = [
-        run.require(training.folder / bundle.DESCRIPTION, "train") for training in wanted
-    ]
+    described = [run.require(training.folder / bundle.DESCRIPTION, "train") for training in wanted]
     return stage(
         "evaluate",
         run,
@@ -56,7 +54,9 @@ def _evaluate(run: RunFolder, plan: Plan, cohort: Cohort, progress: Progress) ->
     predictions = [
         said
         for training in trainings(run, plan, len(cohort.classes))
-        for said in _predict(run, plan, cohort=cohort, split=split, at=(training.name, training.seed))
+        for said in _predict(
+            run, plan, cohort=cohort, split=split, at=(training.name, training.seed)
+        )
     ]
     write_predictions(run.predictions, predictions)
     tested = [case for case in cohort if split[case.case_id] == "test"]

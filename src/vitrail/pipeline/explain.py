@@ -70,7 +70,9 @@ def explain(
         run,
         inputs=hash_of(description, run.split, predictions),
         outputs=[run.explanation(case.case_id, method=shown) for case in cases.cases],
-        work=lambda: _explain(run, cohort, cases=cases, folder=folder, method=method, progress=progress),
+        work=lambda: _explain(
+            run, cohort, cases=cases, folder=folder, method=method, progress=progress
+        ),
         command=command,
     )
 

@@ -116,9 +116,7 @@ def _overlay(
 ) -> Image.Image:
     """Lay a map over its picture; its strongest color is its own largest value."""
     size = (picture.shape[1], picture.shape[2])
-    laid = register(
-        values, preprocessing=loaded.preprocessing, source_size=size, shown_size=size
-    )
+    laid = register(values, preprocessing=loaded.preprocessing, source_size=size, shown_size=size)
     fractions = fractions_of(laid, largest=float(values.max()), signed=False)
     colors = paint(fractions, "sequential").convert("RGB")
     pixels = np.rint(np.moveaxis(picture, 0, 2) * 255).astype(np.uint8)

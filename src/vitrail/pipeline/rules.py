@@ -77,9 +77,7 @@ class _Trial:
         )
 
 
-def choose(
-    facts: Facts, request: Request, machine: Machine, *, data: str, cost: Cost
-) -> Plan:
+def choose(facts: Facts, request: Request, machine: Machine, *, data: str, cost: Cost) -> Plan:
     """Choose everything.
 
     Args:
@@ -340,9 +338,7 @@ def _steps(
         ),
         "workers": (
             max(0, min(8, machine.cores - 1)) if machine.gpu else 0,
-            "pictures are decoded once and kept"
-            if not machine.gpu
-            else "keep the GPU fed",
+            "pictures are decoded once and kept" if not machine.gpu else "keep the GPU fed",
         ),
     }
 
@@ -366,4 +362,6 @@ def _expected(facts: Facts, request: Request, trial: _Trial) -> dict[str, float]
         "explain": 0.05 + 2 * pass_minutes,
         "report": 0.1,
     }
-    return {name: round(minutes, 2) for name, minutes in {**rest, "total": sum(rest.values())}.items()}
+    return {
+        name: round(minutes, 2) for name, minutes in {**rest, "total": sum(rest.values())}.items()
+    }

@@ -86,7 +86,11 @@ def test_weights_bring_their_own_size_normalization_and_a_small_learning_rate(
     facts, machine, cost, tmp_path
 ):
     plan = made(
-        facts, machine, cost, weights=tmp_path / "w.safetensors", model="vit_tiny_patch16_224",
+        facts,
+        machine,
+        cost,
+        weights=tmp_path / "w.safetensors",
+        model="vit_tiny_patch16_224",
         budget_minutes=60.0,
     )
     assert plan.image_size.value == (224, 224)
