@@ -143,7 +143,7 @@ def inspect(
 
 
 @app.command()
-def plan(
+def plan(  # noqa: PLR0913 (an option each)
     run: Run,
     *,
     budget: Budget = None,
@@ -286,7 +286,7 @@ def predict(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913 (an option each)
     folder: Folder,
     *,
     out: Out,

@@ -60,7 +60,7 @@ def demo(
     """
     size = SMOKE if smoke else FULL
     pictures, folder = out / "cohort", RunFolder(out / "run")
-    _draw(pictures, size, progress)
+    _draw(pictures, size, progress=progress)
     manifest = pictures / "manifest.csv"
     inspect(folder, pictures, manifest=manifest, command=command, progress=progress)
     plan(folder, command=command, progress=progress)
@@ -68,7 +68,7 @@ def demo(
     return run(folder, pictures, manifest=manifest, command=command, progress=progress)
 
 
-def _draw(pictures: Path, size: Size, progress: Progress) -> None:
+def _draw(pictures: Path, size: Size, *, progress: Progress) -> None:
     """Draw the slices, unless they were drawn before."""
     drawn = pictures / "drawn.json"
     wanted = {"cases": size.cases, "image_size": size.image_size}

@@ -36,24 +36,24 @@ def evaluate(run: RunFolder, *, command: str = "", progress: Progress = no_progr
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
-    wanted = list(trainings(run, plan, len(cohort.classes)))
+    wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     described = [run.require(training.folder / bundle.DESCRIPTION, "train") for training in wanted]
     return stage(
         "evaluate",
         run,
         inputs=hash_of(plan.fingerprint(), run.split, *described),
         outputs=(run.predictions, run.evaluation),
-        work=lambda: _evaluate(run, plan, cohort, progress),
+        work=lambda: _evaluate(run, plan, cohort=cohort, progress=progress),
         command=command,
     )
 
 
-def _evaluate(run: RunFolder, plan: Plan, cohort: Cohort, progress: Progress) -> Result:
+def _evaluate(run: RunFolder, plan: Plan, *, cohort: Cohort, progress: Progress) -> Result:
     """Predict, evaluate, write."""
     split, groups = load_split(run.split, cohort)
     predictions = [
         said
-        for training in trainings(run, plan, len(cohort.classes))
+        for training in trainings(run, plan, classes=len(cohort.classes))
         for said in _predict(
             run, plan, cohort=cohort, split=split, at=(training.name, training.seed)
         )

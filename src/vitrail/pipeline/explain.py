@@ -108,9 +108,9 @@ def _explain(
     said = [f"{method}: {len(todo)} maps written, {len(cases) - len(todo)} kept"]
     if todo:
         said[0] += f", {len(todo) / seconds:.1f} pictures a second"
-    keep(run, cohort, cases.cases)
+    keep(run, cohort, cases=cases.cases)
     if shown is None:
-        said.append(_walls(run, cases, loaded.model))
+        said.append(_walls(run, cases, model=loaded.model))
     return {"method": method, "maps": len(cases), "written": len(todo), "summary": said}
 
 
@@ -151,7 +151,7 @@ def _batches(
         yield part, torch.stack([cases[index][0] for index in part])
 
 
-def _walls(run: RunFolder, cases: PictureDataset, model: torch.nn.Module) -> str:
+def _walls(run: RunFolder, cases: PictureDataset, *, model: torch.nn.Module) -> str:
     """Write the attention of each layer and head for chosen test cases."""
     spoken = [
         said

@@ -53,12 +53,12 @@ def inspect(
         run,
         inputs=data,
         outputs=(run.cohort, run.audit),
-        work=lambda: _inspect(run, cohort, progress),
+        work=lambda: _inspect(run, cohort, progress=progress),
         command=command,
     )
 
 
-def _inspect(run: RunFolder, cohort: Cohort, progress: Progress) -> Result:
+def _inspect(run: RunFolder, cohort: Cohort, *, progress: Progress) -> Result:
     """Audit a cohort and write what was found."""
     found = audit(cohort, progress=progress)
     readable = found.readable(cohort)
@@ -79,14 +79,17 @@ def _sentences(found: Audit, readable: Cohort) -> list[str]:
     """Say what was found, the worst last."""
     counts = ", ".join(f"{name} {count}" for name, count in found.classes.items())
     said = [f"{len(readable)} readable pictures: {counts}"]
-    for item in found.unreadable[:_NAMED]:
-        said.append(f"left out, unreadable: {item.path} ({item.reason})")
+    said += [
+        f"left out, unreadable: {item.path} ({item.reason})" for item in found.unreadable[:_NAMED]
+    ]
     if len(found.unreadable) > _NAMED:
         said.append(f"… and {len(found.unreadable) - _NAMED} more; audit.json names them all")
     if found.duplicates:
         said.append(f"{len(found.duplicates)} pairs show the same picture; they stay together")
-    for leak in found.leaks[:_NAMED]:
-        said.append(f"leak: {leak.kind} {leak.name} is in {' and '.join(leak.splits)}")
+    said += [
+        f"leak: {leak.kind} {leak.name} is in {' and '.join(leak.splits)}"
+        for leak in found.leaks[:_NAMED]
+    ]
     if len(found.leaks) > _NAMED:
         said.append(f"… and {len(found.leaks) - _NAMED} more leaks; audit.json names them all")
     return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.low > 0.5]

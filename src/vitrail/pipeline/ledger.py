@@ -67,7 +67,9 @@ def stage(
     started = time.perf_counter()
     result = work()
     seconds = round(time.perf_counter() - started, 2)
-    _record(run, name, command, {"inputs": inputs, "seconds": seconds, "result": result})
+    _record(
+        run, name, command=command, entry={"inputs": inputs, "seconds": seconds, "result": result}
+    )
     return {**result, "stage": name, "skipped": False, "seconds": seconds}
 
 
@@ -79,7 +81,7 @@ def entries(run: RunFolder) -> dict[str, dict[str, Any]]:
     return dict(content.get("stages", {}))
 
 
-def _record(run: RunFolder, name: str, command: str, entry: Mapping[str, object]) -> None:
+def _record(run: RunFolder, name: str, *, command: str, entry: Mapping[str, object]) -> None:
     """Write one stage into ``environment.json``, beside what the machine is now."""
     stages = entries(run)
     stages[name] = {

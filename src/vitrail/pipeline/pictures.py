@@ -19,10 +19,10 @@ def keep_samples(run: RunFolder, cohort: Cohort) -> None:
     """Keep pictures of each class, spread evenly over its cases."""
     for name in cohort.classes:
         cases = [case for case in cohort if case.label == name]
-        keep(run, cohort, cases[:: max(1, len(cases) // SAMPLES)][:SAMPLES])
+        keep(run, cohort, cases=cases[:: max(1, len(cases) // SAMPLES)][:SAMPLES])
 
 
-def keep(run: RunFolder, cohort: Cohort, cases: Iterable[Case]) -> None:
+def keep(run: RunFolder, cohort: Cohort, *, cases: Iterable[Case]) -> None:
     """Copy pictures and their masks as 8-bit PNG; those that are there already are left alone."""
     for case in cases:
         path = run.picture(case.case_id)

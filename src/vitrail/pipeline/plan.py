@@ -47,7 +47,7 @@ def plan(
     request = request or Request()
     if run.plan.exists():
         kept = read_plan(run.plan)
-        _refuse_other(run, kept, request)
+        _refuse_other(run, kept, request=request)
         if run.split.exists():
             _log.info("plan: %s is there and kept; edit it to change a choice", run.plan)
             return {**_result(kept), "stage": "plan", "skipped": True, "seconds": 0.0}
@@ -56,12 +56,12 @@ def plan(
         run,
         inputs=hash_of(run.cohort, run.audit),
         outputs=(run.plan, run.split),
-        work=lambda: _plan(run, request, progress),
+        work=lambda: _plan(run, request, progress=progress),
         command=command,
     )
 
 
-def _plan(run: RunFolder, request: Request, progress: Progress) -> Result:
+def _plan(run: RunFolder, request: Request, *, progress: Progress) -> Result:
     """Split if there is no split yet, choose if there is no plan yet."""
     cohort = load_cohort(run.cohort)
     if not run.split.exists():
@@ -72,7 +72,7 @@ def _plan(run: RunFolder, request: Request, progress: Progress) -> Result:
         chosen = choose(
             gather(cohort, split, fingerprint=fingerprint),
             request,
-            Machine(
+            machine=Machine(
                 cores=usable_cores(),
                 gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             ),
@@ -121,7 +121,7 @@ class _Timer:
         return self._known[key]
 
 
-def _refuse_other(run: RunFolder, kept: Plan, request: Request) -> None:
+def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
     """Refuse a plan made for other data, or for other wishes than those on the command line."""
     if kept.data.value != data_fingerprint(load_cohort(run.cohort)):
         raise RunFolderError(
@@ -151,10 +151,10 @@ def _refuse_other(run: RunFolder, kept: Plan, request: Request) -> None:
 def _sentences(made: Plan) -> list[str]:
     """Say the main choices."""
     rows, columns = made.image_size.value
+    models = f"model {made.model.value} beside {made.baseline.value}, {rows} x {columns} px"
+    epochs = f"{made.epochs.value} and {made.baseline_epochs.value} epochs"
+    minutes = made.expected_minutes.value.get("total", 0.0)
     return [
-        f"model {made.model.value} beside {made.baseline.value}, {rows} x {columns} px, "
-        f"{made.epochs.value} and {made.baseline_epochs.value} epochs, "
-        f"batches of {made.batch_size.value}",
-        f"expected: {made.expected_minutes.value.get('total', 0):.1f} minutes; "
-        "every choice stands with its reason in plan.yaml, edit it there",
+        f"{models}, {epochs}, batches of {made.batch_size.value}",
+        f"expected: {minutes:.1f} minutes; every choice stands with its reason in plan.yaml",
     ]

@@ -57,7 +57,7 @@ def predict(
     unreadable: list[UnreadableFileError] = []
     for done, path in enumerate(pictures, start=1):
         try:
-            rows.append(_predict(path, loaded, out))
+            rows.append(_predict(path, loaded, out=out))
         except UnreadableFileError as error:
             _log.warning("left out: %s", error)
             unreadable.append(error)
@@ -89,7 +89,7 @@ def _pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _predict(path: Path, loaded: bundle.Bundle, out: Path) -> dict[str, Any]:
+def _predict(path: Path, loaded: bundle.Bundle, *, out: Path) -> dict[str, Any]:
     """Label one picture and write its overlay."""
     preprocessing = loaded.preprocessing
     picture = read_raster(
@@ -100,7 +100,7 @@ def _predict(path: Path, loaded: bundle.Bundle, out: Path) -> dict[str, Any]:
         probabilities = loaded.model(images).double().softmax(dim=1)[0].tolist()
     values = explain(loaded.model, images, method=DEFAULT_METHOD).values[0].numpy()
     overlay = out / f"{file_name(str(path))}.overlay.png"
-    write_bytes(overlay, png(_overlay(picture, values, loaded)))
+    write_bytes(overlay, png(_overlay(picture, values, loaded=loaded)))
     return {
         "path": str(path),
         "label": loaded.classes[int(np.argmax(probabilities))],
@@ -112,6 +112,7 @@ def _predict(path: Path, loaded: bundle.Bundle, out: Path) -> dict[str, Any]:
 def _overlay(
     picture: Float[np.ndarray, "channel height width"],
     values: Float[np.ndarray, "row column"],
+    *,
     loaded: bundle.Bundle,
 ) -> Image.Image:
     """Lay a map over its picture; its strongest color is its own largest value."""

@@ -77,7 +77,7 @@ class _Trial:
         )
 
 
-def choose(facts: Facts, request: Request, machine: Machine, *, data: str, cost: Cost) -> Plan:
+def choose(facts: Facts, request: Request, *, machine: Machine, data: str, cost: Cost) -> Plan:
     """Choose everything.
 
     Args:
@@ -92,17 +92,16 @@ def choose(facts: Facts, request: Request, machine: Machine, *, data: str, cost:
             the estimate.
     """
     budget = request.budget_minutes or DEFAULT_MINUTES
-    trial = _trial(facts, request, machine, budget=budget, cost=cost)
+    trial = _trial(facts, request, machine=machine, budget=budget, cost=cost)
     choices: dict[str, tuple[object, str]] = {
         "data": (data, "fingerprint of the cases this plan was made for; do not edit"),
         **_asked(request, budget),
-        **_models(facts, request, trial),
-        **_pixels(facts, request, trial),
-        **_steps(facts, request, machine, trial),
+        **_models(facts, request, trial=trial),
+        **_pixels(facts, request, trial=trial),
+        **_steps(facts, request, machine=machine, trial=trial),
         "expected_minutes": (
-            _expected(facts, request, trial),
-            f"from timed training steps on this machine ({machine.cores} cores, "
-            f"{machine.gpu or 'no GPU'})",
+            _expected(facts, request, trial=trial),
+            f"timed steps on this machine ({machine.cores} cores, {machine.gpu or 'no GPU'})",
         ),
     }
     content = {
@@ -112,7 +111,7 @@ def choose(facts: Facts, request: Request, machine: Machine, *, data: str, cost:
 
 
 def _trial(
-    facts: Facts, request: Request, machine: Machine, *, budget: float, cost: Cost
+    facts: Facts, request: Request, *, machine: Machine, budget: float, cost: Cost
 ) -> _Trial:
     """Take the largest input for which a good number of epochs fits, else the smallest at all."""
     batch_size = _batch_size(facts, machine)
@@ -120,11 +119,11 @@ def _trial(
     most = MOST_EPOCHS["fine-tune" if request.weights else "scratch"]
     trial = None
     for size in _sizes(facts, request):
-        model = _model(facts, request, size)
+        model = _model(facts, request, size=size)
         baseline = like_cost_cnn(model, lambda spec: cost(spec, batch_size))
         epoch = (
-            _epoch_minutes(facts, batch_size, cost(model, batch_size)),
-            _epoch_minutes(facts, batch_size, cost(baseline, batch_size)),
+            _epoch_minutes(facts, batch_size, step_s=cost(model, batch_size)),
+            _epoch_minutes(facts, batch_size, step_s=cost(baseline, batch_size)),
         )
         trial = _Trial(
             model=model,
@@ -139,11 +138,11 @@ def _trial(
         if trial.epochs[0] >= min(GOOD_EPOCHS, most):
             break
     if trial is None or min(trial.epochs) < FEWEST_EPOCHS:
-        raise _too_small(request, budget, trial)
+        raise _too_small(request, budget, trial=trial)
     return trial
 
 
-def _too_small(request: Request, budget: float, trial: _Trial | None) -> PlanError:
+def _too_small(request: Request, budget: float, *, trial: _Trial | None) -> PlanError:
     """Refuse a budget, with the estimate of what would be enough."""
     least = _OVERHEAD_MINUTES
     if trial is not None:
@@ -168,7 +167,7 @@ def _sizes(facts: Facts, request: Request) -> tuple[int, ...]:
     return fitting or SIZES_PX[-1:]
 
 
-def _model(facts: Facts, request: Request, size: int) -> ModelSpec:
+def _model(facts: Facts, request: Request, *, size: int) -> ModelSpec:
     """Describe the model at one input size."""
     name = request.model or "vit"
     parameters: dict[str, Any] = {}
@@ -203,7 +202,7 @@ def _batch_size(facts: Facts, machine: Machine) -> int:
     return 32 if facts.cases["train"] >= 400 else 16
 
 
-def _epoch_minutes(facts: Facts, batch_size: int, step_s: float) -> float:
+def _epoch_minutes(facts: Facts, batch_size: int, *, step_s: float) -> float:
     """Estimate an epoch: its steps, and the validation that follows."""
     pictures = facts.cases["train"] + _EVALUATION_COST * facts.cases["validation"]
     return pictures / batch_size * step_s * 1.1 / 60
@@ -233,7 +232,7 @@ def _asked(request: Request, budget: float) -> dict[str, tuple[object, str]]:
     }
 
 
-def _models(facts: Facts, request: Request, trial: _Trial) -> dict[str, tuple[object, str]]:
+def _models(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple[object, str]]:
     """State the two models."""
     count = facts.cases["train"]
     return {
@@ -251,14 +250,13 @@ def _models(facts: Facts, request: Request, trial: _Trial) -> dict[str, tuple[ob
         ),
         "baseline": (
             trial.baseline.architecture,
-            "the convolutional network of our ladder whose training step costs most nearly the "
-            "same; without one nobody knows whether a transformer was needed",
+            "of like cost a step; without a CNN nobody knows if a transformer was needed",
         ),
         "baseline_parameters": (dict(trial.baseline.parameters), "the ladder's"),
     }
 
 
-def _pixels(facts: Facts, request: Request, trial: _Trial) -> dict[str, tuple[object, str]]:
+def _pixels(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple[object, str]]:
     """State how a picture becomes an input."""
     size = trial.model.img_size
     mean, std, normal = facts.mean, facts.std, "measured on the pictures by inspect"
@@ -313,7 +311,7 @@ def _augmentation(facts: Facts) -> tuple[str, str]:
 
 
 def _steps(
-    facts: Facts, request: Request, machine: Machine, trial: _Trial
+    facts: Facts, request: Request, *, machine: Machine, trial: _Trial
 ) -> dict[str, tuple[object, str]]:
     """State the training."""
     fitting = f"{trial.epoch_minutes[0] * 60:.1f} s an epoch"
@@ -352,7 +350,7 @@ def _balance(facts: Facts) -> tuple[str, float]:
     return ("weights" if imbalance < 10 else "sampling"), imbalance
 
 
-def _expected(facts: Facts, request: Request, trial: _Trial) -> dict[str, float]:
+def _expected(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, float]:
     """Estimate the minutes of each stage."""
     train = sum(trial.minutes) * (request.seeds or 1)
     pass_minutes = trial.epoch_minutes[0] / max(1, facts.cases["train"]) * facts.cases["test"]
@@ -362,6 +360,5 @@ def _expected(facts: Facts, request: Request, trial: _Trial) -> dict[str, float]
         "explain": 0.05 + 2 * pass_minutes,
         "report": 0.1,
     }
-    return {
-        name: round(minutes, 2) for name, minutes in {**rest, "total": sum(rest.values())}.items()
-    }
+    rest["total"] = sum(rest.values())
+    return {name: round(minutes, 2) for name, minutes in rest.items()}

@@ -44,7 +44,7 @@ class Training:
     folder: Path
 
 
-def trainings(run: RunFolder, plan: Plan, classes: int) -> Iterator[Training]:
+def trainings(run: RunFolder, plan: Plan, *, classes: int) -> Iterator[Training]:
     """List the trainings of a plan, the model's before the baseline's."""
     names: tuple[Name, ...] = ("vit", "cnn")
     for name in names:
@@ -52,13 +52,13 @@ def trainings(run: RunFolder, plan: Plan, classes: int) -> Iterator[Training]:
             yield Training(
                 name=name,
                 seed=seed,
-                spec=_spec(plan, name, classes),
-                settings=_settings(plan, name, seed),
+                spec=_spec(plan, name, classes=classes),
+                settings=_settings(plan, name, seed=seed),
                 folder=run.model(name, seed=seed),
             )
 
 
-def _spec(plan: Plan, name: Name, classes: int) -> ModelSpec:
+def _spec(plan: Plan, name: Name, *, classes: int) -> ModelSpec:
     """Describe one of the two models."""
     model = ModelSpec(
         architecture=plan.model.value,
@@ -78,7 +78,7 @@ def _spec(plan: Plan, name: Name, classes: int) -> ModelSpec:
     )
 
 
-def _settings(plan: Plan, name: Name, seed: int) -> FitSettings:
+def _settings(plan: Plan, name: Name, *, seed: int) -> FitSettings:
     """Put the plan's choices of one model into the training's words."""
     vit = name == "vit"
     return FitSettings(
@@ -108,7 +108,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
     split, _ = load_split(run.require(run.split, "plan"), cohort)
-    wanted = list(trainings(run, plan, len(cohort.classes)))
+    wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     _refuse_other(wanted, plan)
     return stage(
         "train",
@@ -179,7 +179,8 @@ def _train_one(
     }
     model = build(training.spec, seed=training.seed)
 
-    def told(_stage: str, *, done: int, total: int, note: str = "") -> None:
+    def told(stage: str, *, done: int, total: int, note: str = "") -> None:
+        del stage  # the bar names the model instead
         progress(f"train {training.name} seed {training.seed}", done=done, total=total, note=note)
 
     result = fit(
@@ -196,11 +197,11 @@ def _train_one(
         spec=training.spec,
         classes=cohort.classes,
         preprocessing=plan.preprocessing,
-        extra={"plan": plan.fingerprint(), **_told(result, training, model)},
+        extra={"plan": plan.fingerprint(), **_told(result, training, model=model)},
     )
 
 
-def _told(result: FitResult, training: Training, model: Any) -> dict[str, object]:
+def _told(result: FitResult, training: Training, *, model: Any) -> dict[str, object]:
     """Return what is kept of a training beside its weights."""
     return {
         "epochs": training.settings.epochs,

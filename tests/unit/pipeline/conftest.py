@@ -39,7 +39,7 @@ def cost():
 
 @pytest.fixture
 def plan(facts, machine, cost):
-    return choose(facts, Request(), machine, data="0" * 64, cost=cost)
+    return choose(facts, Request(), machine=machine, data="0" * 64, cost=cost)
 
 
 @pytest.fixture

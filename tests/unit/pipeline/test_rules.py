@@ -9,7 +9,7 @@ from vitrail.pipeline.rules import Request, choose
 
 
 def made(facts, machine, cost, **request):
-    return choose(facts, Request(**request), machine, data="0" * 64, cost=cost)
+    return choose(facts, Request(**request), machine=machine, data="0" * 64, cost=cost)
 
 
 def test_every_choice_has_a_reason(plan):
