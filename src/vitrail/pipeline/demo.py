@@ -23,7 +23,7 @@ class Size:
     """How large a demo is.
 
     Attributes:
-        cases: Slices that are drawn.
+        cases: Slices that are drawn, two of each patient.
         image_size: Rows and columns of a drawn slice and of the model's input, in pixels.
         epochs: Of the model.
         baseline_epochs: Of the baseline.
@@ -37,7 +37,13 @@ class Size:
     model_parameters: dict[str, Any]
 
 
-FULL = Size(cases=640, image_size=128, epochs=40, baseline_epochs=20, model_parameters={})
+FULL = Size(
+    cases=1200,
+    image_size=96,
+    epochs=40,
+    baseline_epochs=6,
+    model_parameters={"embed_dim": 64, "depth": 4},
+)
 SMOKE = Size(
     cases=40,
     image_size=64,
@@ -75,7 +81,15 @@ def _draw(pictures: Path, size: Size, *, progress: Progress) -> None:
     if drawn.exists() and read_json(drawn) == wanted:
         _log.info("demo: the slices are drawn already")
         return
-    chest_slices(pictures, cases=size.cases, seed=0, image_size=size.image_size, progress=progress)
+    chest_slices(
+        pictures,
+        cases=size.cases,
+        seed=0,
+        image_size=size.image_size,
+        slices_a_patient=2,
+        nodules="plain",
+        progress=progress,
+    )
     write_json(drawn, wanted)
 
 

@@ -244,7 +244,7 @@ def _models(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
         ),
         "model_parameters": (
             dict(trial.model.parameters),
-            "narrow, with a convolutional stem, which trains better from scratch on small data"
+            "narrow and shallow, for small data"
             if trial.model.architecture == "vit"
             else "the architecture's own",
         ),
