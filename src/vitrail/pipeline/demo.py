@@ -87,7 +87,6 @@ def _draw(pictures: Path, size: Size, *, progress: Progress) -> None:
         seed=0,
         image_size=size.image_size,
         slices_a_patient=2,
-        nodules="plain",
         progress=progress,
     )
     write_json(drawn, wanted)
