@@ -177,9 +177,7 @@ def _slice(
     return _displayed(picture, generator), (lesion > 0.5) & nodule
 
 
-def _displayed(
-    picture: Picture, generator: np.random.Generator
-) -> UInt8[np.ndarray, "row column"]:
+def _displayed(picture: Picture, generator: np.random.Generator) -> UInt8[np.ndarray, "row column"]:
     """Show a slice through a window of its own: gamma, gain and offset."""
     shown = picture.clip(0, 1) ** generator.uniform(0.8, 1.25)
     shown = shown * generator.uniform(0.85, 1.05) + generator.uniform(0, 0.06)
