@@ -128,6 +128,10 @@ def gradients(
         found = torch.autograd.grad(totals[0], inputs, materialize_grads=True)
         return tuple(part.unsqueeze(0) for part in found)
     eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
-    return torch.autograd.grad(
+    found = torch.autograd.grad(
         totals, inputs, grad_outputs=eye, is_grads_batched=True, materialize_grads=True
+    )  # torch gives the zeros of inputs that play no part without the target axis
+    return tuple(
+        part if part.ndim > source.ndim else part.expand(len(totals), *part.shape)
+        for part, source in zip(found, inputs, strict=True)
     )
