@@ -6,7 +6,7 @@ A record says what a stage hands on; it computes nothing beyond its own consiste
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ SPLITS = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test", ""]
 
 
+@runtime_checkable
 class Progress(Protocol):
     """How a long stage tells how far it is; the command line draws a bar from it."""
 
