@@ -95,9 +95,9 @@ def _step(
     shares = _ratio(relevance, layer.output.detach())
     added = torch.zeros_like(row)
     for start, stop in blocks(layer, row):
-        weighted = layer.attention_gradient(shares, start, stop)
+        weighted = layer.attention_gradient(shares, start=start, stop=stop)
         weighted.mul_(layer.attention(start, stop)).mul_(0.5)
-        weighted.mul_(layer.attention_gradient(slope, start, stop)).relu_()
+        weighted.mul_(layer.attention_gradient(slope, start=start, stop=stop)).relu_()
         weight = row[..., None, start:stop, None].to(weighted.dtype)
         added += weighted.mul_(weight).sum(dim=(2, 3)).to(added.dtype)
     return added / layer.shape[1]
