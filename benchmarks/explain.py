@@ -10,6 +10,7 @@ formulas where their code cannot be installed; captum and pytorch-grad-cam run a
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -138,9 +139,10 @@ def beside_peers(rounds: int) -> list[Row]:
     """ViT-S/16 at 224 px, one image: ten classes, and what captum and grad-cam do."""
     model, image = vit(224), torch.randn(1, 3, 224, 224)
     gradients = IntegratedGradients(model)
+    hooked = vit(224)  # grad-cam's hooks stay on its model and break other calls
     cam = GradCAM(
-        model,
-        [model.blocks[-1].norm1],
+        hooked,
+        [hooked.blocks[-1].norm1],
         reshape_transform=lambda tokens: tokens[:, 1:].unflatten(1, (14, 14)).movedim(-1, 1),
     )
     cost = race(
@@ -238,7 +240,11 @@ def main() -> None:
     for name, part in parts.items():
         if options.only in {None, name}:
             table += part()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.rounds} rounds")
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    print(
+        f"{when}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
+    )
+    print(f"{torch.get_num_threads()} threads, {options.rounds} rounds")
     print("| what | smallest wall · median wall · median processor | bar |\n|---|---|---|")
     for row in table:
         print(f"| {' | '.join(row)} |")

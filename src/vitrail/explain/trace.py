@@ -25,6 +25,7 @@ __all__ = ["AttentionLayer", "AttentionTrace", "accumulation_dtype", "capture"]
 
 _SOFTMAX = frozenset({"softmax", "_softmax"})
 _KEEPS_ATTENTION = frozenset({"dropout", "to", "type", "type_as", "float", "contiguous", "clone"})
+_PROJECTIONS = frozenset({"linear", "conv1d", "conv2d"})
 _PRODUCT = frozenset({"matmul", "__matmul__", "bmm", "einsum"})
 _FOREIGN = ("flash_attn", "flash_attention", "flex_attention", "efficient_attention", "sageattn")
 
@@ -129,7 +130,7 @@ class _Recorder(TorchFunctionMode):
         self, name: str, args: tuple[Any, ...], *, kwargs: dict[str, Any], result: Any
     ) -> None:
         """Note projections, and follow a softmax to its product with the values."""
-        if name == "linear":
+        if name in _PROJECTIONS:
             self._projection = args[1] if len(args) > 1 else kwargs["weight"]
         elif name in _SOFTMAX:
             axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
