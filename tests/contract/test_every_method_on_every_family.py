@@ -171,10 +171,10 @@ Which method serves which model. **Generated**: every cell is the outcome of a c
 test fails when this page is stale. Write it again with
 `VITRAIL_WRITE_DOCS=1 pytest tests/contract -k table`.
 
-● served, and the model and the process were left as they were. Refused with the reason: `w` attention
-is windowed, pooled or folded, so there is no row to push down; `a` there is no attention; `o` the order
-of the tokens in the picture is not told (use a method on pixels); `g` gated layers, for which the
-method's paper has no rule.
+● served, and the model and the process were left as they were. Refused with the reason: `w`
+attention is windowed, pooled or folded, so there is no row to push down; `a` there is no attention;
+`o` the order of the tokens in the picture is not told (use a method on pixels); `g` gated layers,
+for which the method's paper has no rule.
 """
 REASONS = {
     r"a gated layer": "g",
