@@ -150,9 +150,8 @@ def _relevance_step(
     added = torch.zeros_like(row)
     for start, stop in blocks(layer, row):
         weighted = layer.attention_gradient(gradient, start=start, stop=stop)
-        weighted.mul_(layer.attention(start, stop)).relu_()
-        weight = row[..., None, start:stop, None].to(weighted.dtype)
-        added += weighted.mul_(weight).sum(dim=(2, 3)).to(added.dtype)
+        fused = weighted.mul_(layer.attention(start, stop)).relu_().sum(dim=2)
+        added += (row[..., None, start:stop].to(fused.dtype) @ fused).squeeze(-2).to(added.dtype)
     return added / layer.shape[1]
 
 
