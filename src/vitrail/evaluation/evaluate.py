@@ -246,7 +246,9 @@ class _Level:
                 tuning[key] = (threshold, temperature)
                 point = {"seed": p.seed, "fold": p.fold, "temperature": temperature}
                 point |= {"threshold": None if positive is None else threshold}
-                point |= {"rule": "likeliest class" if positive is None else _rule(key, validation, plan)}
+                point |= {
+                    "rule": "likeliest class" if positive is None else _rule(key, validation, plan)
+                }
                 points[p.model] = (*points.get(p.model, ()), point)
             threshold, temperature = tuning[key]
             run = score(p, threshold=threshold, temperature=temperature, positive=positive)
@@ -318,8 +320,10 @@ class _Level:
                 Comparison(**(_fields(pair) | {"p_value_holm": p}))
                 for pair, p in zip(pairs, adjusted, strict=True)
             ]
-        return found + [self._against_majority(model, seeds, draws, places[model])
-                        for model, seeds in models.items()]
+        return found + [
+            self._against_majority(model, seeds, draws, places[model])
+            for model, seeds in models.items()
+        ]
 
     def _against_majority(
         self, model: str, seeds: Sequence[Run], draws: Mapping[Key, Draws], places: Sequence[int]
@@ -327,9 +331,18 @@ class _Level:
         """Compare accuracy with always saying the most frequent class of the test set."""
         sample = seeds[0].sample
         most = int(np.bincount(sample.y_true).argmax())
-        constant = Run(MAJORITY, 0, seeds[0].case_ids, type(sample)(
-            sample.y_true, sample.probabilities, np.full(len(sample.y_true), most), sample.positive
-        ), None)
+        constant = Run(
+            MAJORITY,
+            0,
+            seeds[0].case_ids,
+            type(sample)(
+                sample.y_true,
+                sample.probabilities,
+                np.full(len(sample.y_true), most),
+                sample.positive,
+            ),
+            None,
+        )
         other = draw([constant], self.how)[0, "accuracy"]
         mine = mean_draws([draws[place, "accuracy"] for place in places])
         return _compare((model, MAJORITY), "accuracy", mine - other, self.how)
@@ -356,9 +369,7 @@ def _estimates(
     return found
 
 
-def _compare(
-    names: tuple[str, str], metric: str, difference: Draws, how: Resampling
-) -> Comparison:
+def _compare(names: tuple[str, str], metric: str, difference: Draws, how: Resampling) -> Comparison:
     """Compare by the paired bootstrap."""
     low, high, kind = bootstrap_interval(difference)
     if difference.is_constant and np.isfinite(difference.value) and difference.num_clusters > 1:

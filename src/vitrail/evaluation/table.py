@@ -58,7 +58,9 @@ def read_predictions(path: Path) -> tuple[Predictions, ...]:
     try:
         predictions = tuple(_block(key, block, classes) for key, block in blocks.items())
     except ValueError as error:
-        raise DataError(str(path), str(error), "seed, fold and prob_ are numbers", remedy) from error
+        raise DataError(
+            str(path), str(error), "seed, fold and prob_ are numbers", remedy
+        ) from error
     check(predictions)
     return predictions
 

@@ -44,8 +44,10 @@ def binned(
         weights = np.ones(len(outcome))
     place = np.clip(np.searchsorted(edges, probability, side="left") - 1, 0, len(edges) - 2)
     member = (place[:, None] == np.arange(len(edges) - 1)).astype(np.float64)
-    return weights @ member, weights @ (member * outcome[:, None]), weights @ (
-        member * probability[:, None]
+    return (
+        weights @ member,
+        weights @ (member * outcome[:, None]),
+        weights @ (member * probability[:, None]),
     )
 
 

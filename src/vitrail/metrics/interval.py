@@ -133,9 +133,7 @@ def percentile(draws: Draws, *, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bias_corrected_accelerated(
-    draws: Draws, *, level: float = LEVEL
-) -> tuple[float, float] | None:
+def bias_corrected_accelerated(draws: Draws, *, level: float = LEVEL) -> tuple[float, float] | None:
     """Give the BCa interval, corrected for median bias and skewness.
 
     Returns:
@@ -183,7 +181,7 @@ def wilson(successes: float, trials: float, *, level: float = LEVEL) -> tuple[fl
     Source: wilson1927.
 
     Example:
-        >>> low, high = wilson(10, 10)
+        >>> low, high = wilson(10.0, 10.0)
         >>> round(low, 3), round(high, 3)
         (0.722, 1.0)
     """
