@@ -237,8 +237,8 @@ def separated(
 ) -> tuple[float, float]:
     """Give Newcombe's score interval of an ROC area, which does not vanish at 0 or 1.
 
-    It solves ``|area - t| = z * sqrt(V(t))`` for t, where V is Hanley and McNeil's variance with both
-    sample sizes replaced by their mean.
+    It solves ``|area - t| = z * sqrt(V(t))`` for t, where V is Hanley and McNeil's variance with
+    both sample sizes replaced by their mean.
 
     Source: newcombe2006, method 5.
     """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sklearn.metrics as reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrail.metrics import classification as metric
@@ -24,6 +24,7 @@ def samples(draw):
     return y_true, scores / scores.sum(1, keepdims=True), weights
 
 
+@settings(max_examples=15, deadline=None)
 @given(samples())
 def test_decision_metrics_equal_scikit_learn_on_every_resample(sample):
     y_true, probabilities, weights = sample
@@ -58,6 +59,7 @@ def test_decision_metrics_equal_scikit_learn_on_every_resample(sample):
             )
 
 
+@settings(max_examples=15, deadline=None)
 @given(samples())
 def test_rank_and_probability_metrics_equal_scikit_learn_on_every_resample(sample):
     y_true, probabilities, weights = sample
