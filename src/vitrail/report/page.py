@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from vitrail.color import colorize
-from vitrail.report import charts, figures, sentences, tables
+from vitrail.report import charts, curves, figures, results, sentences, tables
 from vitrail.report.contents import Contents, read
 from vitrail.report.gallery import SAMPLES, Legend, gallery, read_map
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
@@ -61,15 +61,17 @@ def build(run: RunFolder) -> str:
             choices=tables.choices(contents),
             minutes=tables.minutes(contents),
             training=charts.training_figures(contents),
-            headline=tables.headline(contents),
-            side_tables=tables.side_tables(contents),
-            operating_points=tables.operating_points(contents),
-            curves=charts.curve_figures(contents),
+            headline=results.headline(contents),
+            side_tables=results.side_tables(contents),
+            operating_points=results.operating_points(contents),
+            curves=curves.curve_figures(results.subjects(contents)),
+            comparisons=results.comparisons(contents.evaluation.get("comparisons") or ()),
+            external=results.external_sets(contents),
             confusions=charts.confusions(contents),
             gallery=shown,
             limits=sentences.limits(contents),
             hashes=hashes(contents),
-            subgroups=tables.subgroups(contents),
+            subgroups=results.subgroups(contents),
             sections=_SECTIONS,
             wall_bar=color_bar("sequential"),
         )
@@ -94,7 +96,7 @@ def _templates() -> Environment:
         percent=_percent,
         share=_share,
         leak=sentences.leak,
-        comparison=sentences.comparison,
+        file=_file,
     )
     environment.tests["lower_is_better"] = tables.lower_is_better
     return environment
@@ -103,6 +105,11 @@ def _templates() -> Environment:
 def _percent(share: float) -> str:
     """Write a share in whole percent."""
     return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+
+
+def _file(name: str) -> str:
+    """Turn a figure's name into a file's."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
 def _share(share: float) -> str:

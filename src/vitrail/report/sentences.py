@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from vitrail.report.contents import BASELINE, Contents, Object
+from vitrail.report.results import comparison
 from vitrail.report.tables import interval, metric_name, model_name, number
 
 HEADLINE = ("roc_auc_score", "balanced_accuracy", "balanced_accuracy_score", "accuracy")
@@ -75,17 +76,6 @@ def _against(contents: Contents, models: list[str]) -> str:
     if BASELINE in models:
         return "Beside it stands a CNN baseline; the two were not compared in pairs."
     return "No CNN baseline was trained beside it, so nothing says whether a ViT was needed."
-
-
-def comparison(one: Object) -> str:
-    """Tell a comparison in the record's sentence, the models called as the page calls them."""
-    text = str(one.get("sentence", "")).strip()
-    first, second = str(one.get("a")), str(one.get("b"))
-    opening = f"{first} against {second}"
-    if text.startswith(opening):
-        text = f"{model_name(first)} against {model_name(second)}{text.removeprefix(opening)}"
-        text = text.replace(f": {first} is ", f": {model_name(first)} is ", 1)
-    return text if text.endswith(".") else f"{text}."
 
 
 def _trust(contents: Contents, metrics: Object) -> str:
