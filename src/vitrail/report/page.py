@@ -10,6 +10,7 @@ from PIL import Image
 
 from vitrail.color import colorize
 from vitrail.report import charts, curves, figures, results, sentences, tables
+from vitrail.report import checklist as checklists
 from vitrail.report.contents import Contents, read
 from vitrail.report.gallery import SAMPLES, Legend, gallery, read_map
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
@@ -31,29 +32,34 @@ _SECTIONS = (
 )
 
 
-def build(run: RunFolder) -> str:
+def build(run: RunFolder, *, checklist: str | None = None) -> str:
     """Make the report of a run from its folder alone.
 
     Whatever the folder lacks is named on the page with the verb that makes it.
 
     Args:
         run: The run; nothing is written into it.
+        checklist: Adds a pre-filled ``claim-2024``, ``tripod-ai`` or ``stard-ai``.
 
     Returns:
         A whole HTML page; the same folder always gives the same text.
 
     Raises:
+        InputError: If there is no such checklist.
         RunFolderError: If the folder does not exist, or one of its files cannot be read.
     """
     contents = read(run)
     shown = gallery(contents)
     return (
-        _templates()
+        templates()
         .get_template("page.html")
         .render(
             contents=contents,
-            title=_title(contents),
-            emblem=figures.window(_panes(contents, shown.legend)),
+            kind="report of a run",
+            source="the run folder",
+            title=title(contents),
+            byline=_byline(contents),
+            emblem=figures.window(panes(contents, shown.legend)),
             summary=sentences.summary(contents),
             flow=tables.flow(contents),
             samples=samples(contents),
@@ -72,13 +78,20 @@ def build(run: RunFolder) -> str:
             limits=sentences.limits(contents),
             hashes=hashes(contents),
             subgroups=results.subgroups(contents),
-            sections=_SECTIONS,
+            sections=_sections(checklist),
+            checklist=checklists.checklist(contents, checklist) if checklist else None,
+            openings=results.openings(contents),
             wall_bar=color_bar("sequential"),
         )
     )
 
 
-def _templates() -> Environment:
+def _sections(checklist: str | None) -> tuple[tuple[str, str], ...]:
+    """List what the bar on top leads to."""
+    return (*_SECTIONS, ("checklist", "Checklist")) if checklist else _SECTIONS
+
+
+def templates() -> Environment:
     """Prepare the templates: everything that comes from data is escaped."""
     environment = Environment(
         loader=PackageLoader("vitrail.report", "template"),
@@ -117,7 +130,7 @@ def _share(share: float) -> str:
     return "0" if isnan(share) else f"{share:.3f}"
 
 
-def _title(contents: Contents) -> str:
+def title(contents: Contents) -> str:
     """Name the page by what was told apart."""
     names = contents.classes
     if not names:
@@ -125,6 +138,17 @@ def _title(contents: Contents) -> str:
     if len(names) == 2:
         return f"{names[0]} or {names[1]}?"
     return f"{', '.join(names[:-1])} or {names[-1]}?" if len(names) < 5 else f"{len(names)} classes"
+
+
+def _byline(contents: Contents) -> str:
+    """Say under the title what the run is made of."""
+    parts = [
+        f"{tables.flow(contents).used} cases",
+        " and ".join(map(tables.model_name, contents.models)) or "no model yet",
+    ]
+    if "vitrail" in contents.environment:
+        parts.append(f"vitrail {contents.environment['vitrail']}")
+    return " \N{MIDDLE DOT} ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +187,7 @@ def _sample(contents: Contents, case_id: str) -> Sample:
     return Sample(case_id=case_id, picture=data_uri(picture, lossless=False), size=picture.size)
 
 
-def _panes(contents: Contents, legend: Legend | None) -> list[list[str]]:
+def panes(contents: Contents, legend: Legend | None) -> list[list[str]]:
     """Color the emblem: the strongest map of the run on seven by nine panes, else its hash."""
     rows, columns = 9, 7
     maps = [one for case_id in sorted(contents.truth) if (one := read_map(contents.run, case_id))]

@@ -1,6 +1,6 @@
 """The evaluation becomes tables: metrics of every set, comparisons, subgroups, operating points."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,11 +163,13 @@ class Compared:
     method: str
 
 
-def comparisons(stated: Sequence[Object]) -> tuple[Compared, ...]:
-    """Tell paired comparisons, in the record's order."""
+def comparisons(
+    stated: Sequence[Object], *, name: Callable[[str], str] = model_name
+) -> tuple[Compared, ...]:
+    """Tell paired comparisons in the record's order; ``name`` says what the page calls a model."""
     return tuple(
         Compared(
-            sentence=comparison(one),
+            sentence=comparison(one, name=name),
             p_value=probability(one.get("p_value")),
             p_value_holm=probability(one.get("p_value_holm")),
             method=str(one.get("method") or ""),
@@ -176,14 +178,14 @@ def comparisons(stated: Sequence[Object]) -> tuple[Compared, ...]:
     )
 
 
-def comparison(one: Object) -> str:
+def comparison(one: Object, *, name: Callable[[str], str] = model_name) -> str:
     """Tell a comparison in the record's sentence, the models called as the page calls them."""
     text = str(one.get("sentence", "")).strip()
     first, second = str(one.get("a")), str(one.get("b"))
     opening = f"{first} against {second}"
     if text.startswith(opening):
-        text = f"{model_name(first)} against {model_name(second)}{text.removeprefix(opening)}"
-        text = text.replace(f": {first} is ", f": {model_name(first)} is ", 1)
+        text = f"{name(first)} against {name(second)}{text.removeprefix(opening)}"
+        text = text.replace(f": {first} is ", f": {name(first)} is ", 1)
     return text if text.endswith(".") else f"{text}."
 
 
@@ -261,3 +263,16 @@ def _gap(gap: Object) -> str:
         f"Largest gap in {metric_name(gap['metric']).lower()}: {number(gap['gap'])} "
         f"({gap['high']} above {gap['low']})."
     )
+
+
+def openings(contents: Contents) -> str:
+    """Say how often the test set was opened, and among how many configurations was chosen."""
+    opened = contents.evaluation.get("test_opened")
+    tried = contents.evaluation.get("configurations")
+    said = []
+    if isinstance(opened, int):
+        said.append(f"The test set was opened {opened} time{'s' * (opened != 1)}.")
+    if isinstance(tried, int):
+        plural = "s were" if tried != 1 else " was"
+        said.append(f"{tried} configuration{plural} tried on the validation set.")
+    return " ".join(said)

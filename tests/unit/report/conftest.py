@@ -23,9 +23,9 @@ PREPROCESSING = {
 }
 
 
-def write_run(root, *, classes=CLASSES, models=("vit", "cnn"), seeds=(0,), cases=60):
+def write_run(root, *, classes=CLASSES, models=("vit", "cnn"), seeds=(0,), cases=60, noise=7):
     """Write a whole run folder of random pictures; returns its paths."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(noise)
     run = RunFolder(root)
     rows = _cases(run, rng, classes, cases)
     _stages(run, classes, rows)
