@@ -11,8 +11,10 @@ from PIL import Image
 from vitrail.color import colorize
 from vitrail.report import charts, curves, figures, results, sentences, tables
 from vitrail.report import checklist as checklists
+from vitrail.report import trust as trusts
 from vitrail.report.contents import Contents, read
-from vitrail.report.gallery import SAMPLES, Legend, gallery, read_map
+from vitrail.report.gallery import SAMPLES, gallery
+from vitrail.report.maps import Legend, Map
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
 from vitrail.runfolder import RunFolder
 
@@ -26,6 +28,7 @@ _SECTIONS = (
     ("training", "Training"),
     ("results", "Results"),
     ("gallery", "Gallery"),
+    ("trust", "Trust"),
     ("wall", "Layers and heads"),
     ("limits", "Limits"),
     ("making", "Making"),
@@ -59,7 +62,9 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             source="the run folder",
             title=title(contents),
             byline=_byline(contents),
-            emblem=figures.window(panes(contents, shown.legend)),
+            emblem=figures.window(
+                panes(contents, shown.strongest, shown.legends[0] if shown.legends else None)
+            ),
             summary=sentences.summary(contents),
             flow=tables.flow(contents),
             samples=samples(contents),
@@ -75,6 +80,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             external=results.external_sets(contents),
             confusions=charts.confusions(contents),
             gallery=shown,
+            trust=trusts.trust(contents),
             limits=sentences.limits(contents),
             hashes=hashes(contents),
             subgroups=results.subgroups(contents),
@@ -107,6 +113,7 @@ def templates() -> Environment:
         model=tables.model_name,
         plain=tables.plain,
         percent=_percent,
+        small=_small,
         share=_share,
         leak=sentences.leak,
         file=_file,
@@ -123,6 +130,11 @@ def _percent(share: float) -> str:
 def _file(name: str) -> str:
     """Turn a figure's name into a file's."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def _small(value: float) -> str:
+    """Write a number of any size with three digits."""
+    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _share(share: float) -> str:
@@ -187,12 +199,10 @@ def _sample(contents: Contents, case_id: str) -> Sample:
     return Sample(case_id=case_id, picture=data_uri(picture, lossless=False), size=picture.size)
 
 
-def panes(contents: Contents, legend: Legend | None) -> list[list[str]]:
+def panes(contents: Contents, strongest: Map | None, legend: Legend | None) -> list[list[str]]:
     """Color the emblem: the strongest map of the run on seven by nine panes, else its hash."""
     rows, columns = 9, 7
-    maps = [one for case_id in sorted(contents.truth) if (one := read_map(contents.run, case_id))]
-    if maps and legend is not None:
-        strongest = max(maps, key=lambda one: float(np.abs(one.values).max()))
+    if strongest is not None and legend is not None:
         places = fractions_of(np.abs(strongest.values), largest=legend.largest, signed=False)
         stored = Image.fromarray(np.rint(places * 255).astype(np.uint8))
         small = np.asarray(stored.resize((columns, rows), Image.Resampling.BILINEAR)) / 255

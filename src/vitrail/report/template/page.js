@@ -19,6 +19,17 @@
     root.style.setProperty("--opacity", event.target.value / 100);
   });
 
+  const choose = (scope, method) => {
+    const parts = [...scope.querySelectorAll("[data-method]")];
+    if (parts.some((one) => one.dataset.method === method)) parts.forEach((one) => { one.hidden = one.dataset.method !== method; });
+  };
+  const choices = [...document.querySelectorAll(".choose select")];
+  choices.forEach((one) => one.addEventListener("change", () => choose(one.closest(".case"), one.value)));
+  $("method")?.addEventListener("change", (event) => choices.forEach((one) => {
+    one.value = event.target.value;
+    choose(one.closest(".case"), event.target.value);
+  }));
+
   const cells = [...document.querySelectorAll(".confusion a")];
   const cases = [...document.querySelectorAll(".case")];
   const status = $("filter");
