@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from vitrail.errors import InputError
 from vitrail.report.contents import Contents
-from vitrail.report.results import headline, openings
+from vitrail.report.results import OWN_SETS, headline, openings
 from vitrail.report.tables import choices, flow, interval, metric_name, model_name, number
 
 Name = Literal["claim-2024", "tripod-ai", "stard-ai"]
@@ -162,8 +162,7 @@ def _subgroups(contents: Contents) -> str:
 
 
 def _external(contents: Contents) -> str:
-    own = {"train", "validation", "test"}
-    return ", ".join(name for name in contents.evaluation.get("sets") or () if name not in own)
+    return ", ".join(name for name in contents.evaluation.get("sets") or () if name not in OWN_SETS)
 
 
 def _explanations(contents: Contents) -> str:

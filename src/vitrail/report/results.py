@@ -9,7 +9,8 @@ from vitrail.report.contents import Contents, Object
 from vitrail.report.curves import Subject, curve_figures
 from vitrail.report.tables import METRICS, csv_address, metric_name, model_name, number
 
-_OWN_SETS = frozenset({"train", "validation", "test"})
+OWN_SETS = frozenset({"train", "validation", "test"})
+"""Sets of the run's own split; any other came from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,7 @@ def external_sets(contents: Contents) -> tuple[External, ...]:
     found = []
     for part in stated:
         table = headline(contents, part=part)
-        if part not in _OWN_SETS and table is not None:
+        if part not in OWN_SETS and table is not None:
             figures = curve_figures(subjects(contents, part=part), part=f"{part} set")
             found.append(External(name=part, table=table, figures=figures))
     return tuple(found)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from vitrail.report.contents import BASELINE, Contents, Object
-from vitrail.report.results import comparison
+from vitrail.report.results import OWN_SETS, comparison
 from vitrail.report.tables import interval, metric_name, model_name, number
 
 HEADLINE = ("roc_auc_score", "balanced_accuracy", "balanced_accuracy_score", "accuracy")
@@ -135,10 +135,11 @@ def limits(contents: Contents) -> tuple[str, ...]:
     reason = contents.audit.get("accepted_leakage") or stated.get("value")
     if reason:
         said.append(f"A leak across the split was accepted by the user, who wrote: “{reason}”.")
-    said.append(
-        "All cases come from the same source as the training data. How the model does elsewhere "
-        "was not measured."
-    )
+    if set(contents.evaluation.get("sets") or ()) <= OWN_SETS:
+        said.append(
+            "All cases come from the same source as the training data. How the model does "
+            "elsewhere was not measured."
+        )
     if len({training.seed for training in contents.trainings}) == 1:
         said.append(
             "One training a model: the intervals hold the chance of the test cases, not that of "

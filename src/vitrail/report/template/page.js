@@ -20,15 +20,13 @@
   });
 
   const choose = (scope, method) => {
-    const parts = [...scope.querySelectorAll("[data-method]")];
-    if (parts.some((one) => one.dataset.method === method)) parts.forEach((one) => { one.hidden = one.dataset.method !== method; });
+    const select = scope.querySelector(".choose select");
+    if (!select || ![...select.options].some((one) => one.value === method)) return;
+    select.value = method;
+    scope.querySelectorAll("[data-method]").forEach((one) => { one.hidden = one.dataset.method !== method; });
   };
-  const choices = [...document.querySelectorAll(".choose select")];
-  choices.forEach((one) => one.addEventListener("change", () => choose(one.closest(".case"), one.value)));
-  $("method")?.addEventListener("change", (event) => choices.forEach((one) => {
-    one.value = event.target.value;
-    choose(one.closest(".case"), event.target.value);
-  }));
+  document.querySelectorAll(".choose select").forEach((one) => one.addEventListener("change", () => choose(one.closest(".case"), one.value)));
+  $("method")?.addEventListener("change", (event) => document.querySelectorAll(".case").forEach((one) => choose(one, event.target.value)));
 
   const cells = [...document.querySelectorAll(".confusion a")];
   const cases = [...document.querySelectorAll(".case")];
