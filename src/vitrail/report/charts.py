@@ -164,8 +164,10 @@ class Confusion:
         model: Name of the model.
         classes: Class names in the order of rows and columns.
         counts: ``counts[truth][decision]``.
+        seed: The training that decided.
     """
 
+    seed: object
     model: str
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -190,7 +192,8 @@ def confusions(contents: Contents) -> tuple[Confusion, ...]:
         else:
             continue
         rows = tuple(tuple(int(one) for one in row) for row in counts)
-        found.append(Confusion(model=model, classes=classes, counts=rows))
+        seed = drawn(contents, model).get("seed", 0)
+        found.append(Confusion(seed=seed, model=model, classes=classes, counts=rows))
     return tuple(found)
 
 

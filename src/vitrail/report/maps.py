@@ -104,8 +104,10 @@ class Legend:
         bar: Data URI of the color scale.
         largest: Raw value at the top of the scale that all cases share.
         count: Number of maps behind ``largest``.
+        target: What was asked of the maps, in words.
     """
 
+    target: str
     method: str
     class_specific: bool
     signed: bool
@@ -123,7 +125,8 @@ class Legend:
         """Say what a value of the map is."""
         if self.method in CLASS_AGNOSTIC:
             return "Share of the read-out that comes from a patch."
-        return "Raw value of the map at a patch: evidence for the explained class."
+        asked = f" ({self.target})" if self.target else ""
+        return f"Raw value of the map at a patch: evidence for the explained class{asked}."
 
 
 def legend_of(maps: Sequence[Map]) -> Legend | None:
@@ -132,7 +135,9 @@ def legend_of(maps: Sequence[Map]) -> Legend | None:
         return None
     signed = any(one.signed for one in maps)
     values = np.concatenate([np.abs(one.values).ravel() for one in maps])
+    targets = {str(one.about.get("target", "")) for one in maps}
     return Legend(
+        target=targets.pop() if len(targets) == 1 else "",
         method=maps[0].method,
         class_specific=all(one.class_specific for one in maps),
         signed=signed,

@@ -1,5 +1,6 @@
 """The evaluation becomes tables: metrics of every set, comparisons, subgroups, operating points."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ class Headline:
         models: Names of the models.
         rows: (metric, one estimate a model or None).
         notes: What has to be said of the numbers: how intervals were made, why some are missing.
+            The first is of most numbers, which carry no mark.
         csv: The same table at full precision, as a ``data:`` address.
     """
 
@@ -30,9 +32,11 @@ class Headline:
     csv: str
 
     def note(self, estimate: Object | None) -> str:
-        """Return the numbers of the notes on an estimate."""
+        """Return the marks of the notes on an estimate."""
         own = list(_notes(estimate))
-        return ", ".join(str(place) for place, note in enumerate(self.notes, 1) if note in own)
+        return ", ".join(
+            str(place) for place, note in enumerate(self.notes) if place and note in own
+        )
 
 
 def _notes(estimate: Object | None) -> Iterator[str]:
@@ -56,10 +60,11 @@ def metrics_table(evaluated: Mapping[str, Object], *, unit: str) -> Headline:
         key=lambda metric: (_rank(metric), metric),
     )
     rows = tuple((m, tuple(one.get(m) for one in evaluated.values())) for m in metrics)
+    notes = [note for _, row in rows for one in row for note in _notes(one)]
     return Headline(
         models=tuple(evaluated),
         rows=rows,
-        notes=tuple(dict.fromkeys(note for _, row in rows for one in row for note in _notes(one))),
+        notes=tuple(note for note, _ in Counter(notes).most_common()),
         csv=csv_address(
             ("metric", "model", "value", "low", "high", "n", "unit", "spread", "method", "reason"),
             [
@@ -211,7 +216,10 @@ def operating_points(contents: Contents) -> tuple[str, ...]:
         known = [number(one["threshold"]) for one in points if one.get("threshold") is not None]
         rules = dict.fromkeys(str(one.get("rule", "")) for one in points)
         if known:
-            said.append(f"{model_name(model)}: {', '.join(known)} ({'; '.join(rules)})")
+            each = "" if len(known) == 1 else ", one a training"
+            said.append(
+                f"{model_name(model)} decides at {', '.join(known)} ({'; '.join(rules)}{each})"
+            )
     return tuple(said)
 
 

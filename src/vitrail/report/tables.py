@@ -73,6 +73,17 @@ def number(value: object, *, digits: int = 3) -> str:
     return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.removeprefix("-")
 
 
+def signed(value: float, *, digits: int = 2) -> str:
+    """Write a difference with its sign.
+
+    Example:
+        >>> signed(0.0249)
+        '+0.02'
+    """
+    text = number(value, digits=digits)
+    return text if value < 0 and text[0] == "\N{MINUS SIGN}" else f"+{text}"
+
+
 def interval(estimate: Object, *, digits: int = 3) -> str:
     """Write a 95 % interval, empty where there is none."""
     low, high = estimate.get("low"), estimate.get("high")
