@@ -127,6 +127,11 @@ class Contents:
         named = any(row.get("patient_id") for row in self.cases.values())
         return named or self.evaluation.get("unit") == "patient"
 
+    def threshold(self, model: str) -> float | None:
+        """Return the probability of the positive class from which a model's mean decides for it."""
+        points = self.evaluation.get("operating_points") or {}
+        return _threshold(points.get(model))
+
     def lacks(self, key: str) -> Missing | None:
         """Return what is missing of a part, or None where it is there."""
         return next((missing for missing in self.missing if missing.key == key), None)

@@ -24,7 +24,7 @@ class Series:
     """One line of a chart.
 
     Attributes:
-        name: What the legend says.
+        name: What the legend says; nothing is said of a line without a name.
         points: (x, y), drawn in their order.
         style: Which of the page's colors and dashes; the same for a model in every figure.
         band: (x, low, high) of the interval: shaded around a line, upright at dots.
@@ -123,8 +123,9 @@ def chart(
         parts.append(Markup('<path class="reference" d="{}"/>').format(path))
     parts += [frame.band(one) for one in drawn if one.band and one.shape != "dots"]
     parts += [frame.line(one) for one in drawn]
-    parts += [frame.legend(drawn)]
-    return _svg(_WIDTH, _HEIGHT + 20 * len(drawn), title=title, parts=parts)
+    named = [one for one in drawn if one.name]
+    parts += [frame.legend(named)]
+    return _svg(_WIDTH, _HEIGHT + 20 * len(named), title=title, parts=parts)
 
 
 class _Frame:
@@ -229,13 +230,13 @@ class _Frame:
             style, across, up, form
         )
 
-    def legend(self, drawn: Sequence[Series]) -> Markup:
+    def legend(self, named: Sequence[Series]) -> Markup:
         """Write the names under the drawing, each with a piece of its line."""
         return Markup("").join(
             Markup(
                 '<path class="line s{}" d="M{} {}h28"/><text class="legend" x="{}" y="{}">{}</text>'
             ).format(one.style, _LEFT, at - 4, _LEFT + 36, at, one.name)
-            for one, at in ((one, _HEIGHT + 12 + 20 * place) for place, one in enumerate(drawn))
+            for one, at in ((one, _HEIGHT + 12 + 20 * place) for place, one in enumerate(named))
         )
 
 

@@ -87,6 +87,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             sections=_sections(checklist),
             checklist=checklists.checklist(contents, checklist) if checklist else None,
             openings=results.openings(contents),
+            deciding=results.deciding(contents),
             wall_bar=color_bar("sequential"),
         )
     )

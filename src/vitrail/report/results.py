@@ -223,6 +223,19 @@ def operating_points(contents: Contents) -> tuple[str, ...]:
     return tuple(said)
 
 
+def deciding(contents: Contents) -> str:
+    """Say from which mean probability the gallery's decisions are for the positive class."""
+    known = [
+        f"{number(threshold)} ({model_name(model)})"
+        for model in contents.models
+        if (threshold := contents.threshold(model)) is not None
+    ]
+    positive = contents.evaluation.get("positive_class")
+    if not known or positive not in contents.classes:
+        return ""
+    return f"“{positive}” is decided from a probability of {', '.join(known)} up."
+
+
 _SUBGROUP_METRICS = ("roc_auc_score", "balanced_accuracy", "sensitivity", "specificity")
 
 
