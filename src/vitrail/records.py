@@ -177,7 +177,8 @@ class Comparison:
     """A paired difference of two models on the same cases: ``a`` minus ``b``.
 
     ``p_value_holm`` is adjusted for all pairs of models compared by the same metric; NaN where no
-    p-value is known.
+    p-value is known. ``exact_p_value`` is that of ``exact_test`` (DeLong, McNemar), where each
+    case is independent and there is one run a model.
     """
 
     a: str
@@ -189,6 +190,8 @@ class Comparison:
     sentence: str
     p_value: float = float("nan")
     p_value_holm: float = float("nan")
+    exact_p_value: float = float("nan")
+    exact_test: str = ""
     method: str = ""
 
 

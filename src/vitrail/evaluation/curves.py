@@ -61,7 +61,7 @@ def _precision_recall(sample: Sample, target: int) -> dict[str, list[float]] | N
 def calibration_curve(sample: Sample) -> list[dict[str, float]]:
     """Give mean stated probability and observed frequency of each filled bin, with Wilson bands."""
     outcome, stated = sample.stated()
-    count, happened, total = binned(outcome, stated, equal_width_edges())
+    count, happened, total = binned(outcome, stated, edges=equal_width_edges())
     points = []
     for n, k, s in zip(count.tolist(), happened.tolist(), total.tolist(), strict=True):
         if n > 0:

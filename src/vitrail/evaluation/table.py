@@ -56,7 +56,7 @@ def read_predictions(path: Path) -> tuple[Predictions, ...]:
         key = (row["model"], row["seed"], row["fold"], row["split"])
         blocks.setdefault(key, []).append(row)
     try:
-        predictions = tuple(_block(key, block, classes) for key, block in blocks.items())
+        predictions = tuple(_block(key, block, classes=classes) for key, block in blocks.items())
     except ValueError as error:
         raise DataError(
             str(path), str(error), "seed, fold and prob_ are numbers", remedy
@@ -66,7 +66,7 @@ def read_predictions(path: Path) -> tuple[Predictions, ...]:
 
 
 def _block(
-    key: tuple[str, ...], rows: list[dict[str, str]], classes: tuple[str, ...]
+    key: tuple[str, ...], rows: list[dict[str, str]], *, classes: tuple[str, ...]
 ) -> Predictions:
     """Make one record of the rows of one model, seed, fold and split."""
     model, seed, fold, split = key

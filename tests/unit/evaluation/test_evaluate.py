@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 
 from vitrail.errors import DataError, InputError
 from vitrail.evaluation.evaluate import AnalysisPlan, evaluate, from_json, positive_index, to_json
-from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.records import Predictions
 
 
@@ -56,7 +55,11 @@ def test_the_patient_is_the_unit_and_its_images_count_once():
     patients = sorted(set(clusters.values()))
     score = [
         np.mean(
-            [p for n, p in zip(block.case_ids, block.probabilities[:, 1]) if clusters[n] == who]
+            [
+                p
+                for n, p in zip(block.case_ids, block.probabilities[:, 1], strict=True)
+                if clusters[n] == who
+            ]
         )
         for who in patients
     ]
@@ -107,29 +110,3 @@ def test_the_positive_class_is_the_one_not_named_like_a_negative():
     assert positive_index(("a", "b", "c"), None) is None
     with pytest.raises(InputError, match="it is one of a, b"):
         positive_index(("a", "b"), "x")
-
-
-def test_the_table_comes_back_as_written(tmp_path):
-    blocks = [predictions(num_classes=3), predictions("cnn", "validation", num_classes=3)]
-    write_predictions(tmp_path / "predictions.csv", blocks)
-    for old, new in zip(blocks, read_predictions(tmp_path / "predictions.csv"), strict=True):
-        assert (new.model, new.split, new.case_ids) == (old.model, old.split, old.case_ids)
-        np.testing.assert_array_equal(new.y_true, old.y_true)
-        np.testing.assert_allclose(new.probabilities, old.probabilities, rtol=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        ("vit,0,0,a,test,clear,0.5,0.9", "sum to one"),
-        ("vit,0,0,a,test,clear,nan,0.9", "sum to one"),
-        ("vit,0,0,a,test,cat,0.1,0.9", "line 2, y_true: 'cat'"),
-        ("vit,0,0,a,test,clear,x,0.9", "are numbers"),
-        ("vit,0,0,a,test,clear,0.1,0.9\nvit,0,0,a,test,clear,0.1,0.9", "a twice"),
-    ],
-)
-def test_a_broken_table_says_what_is_wrong_and_where(tmp_path, broken, message):
-    header = "model,seed,fold,case_id,split,y_true,prob_clear,prob_nodule"
-    (tmp_path / "p.csv").write_text(f"{header}\n{broken}\n")
-    with pytest.raises(DataError, match=message):
-        read_predictions(tmp_path / "p.csv")
