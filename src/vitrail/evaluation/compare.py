@@ -1,108 +1,65 @@
-"""Models against each other and against always saying one class, paired on the same cases."""
+"""``vitrail compare``: several runs on the same test cases, pair by pair."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from typing import Any, Literal
 
-import numpy as np
+from vitrail.errors import InputError
+from vitrail.evaluation.evaluate import evaluate, to_json
+from vitrail.evaluation.paired import MAJORITY
+from vitrail.records import Predictions, Progress, no_progress
 
-from vitrail.evaluation.intervals import Resampling, by_model, draw
-from vitrail.evaluation.level import Level
-from vitrail.evaluation.scored import Run
-from vitrail.metrics.comparison import (
-    bootstrap_p_value,
-    delong_test,
-    holm,
-    mcnemar_test,
-    sentence,
-)
-from vitrail.metrics.interval import Draws, bootstrap_interval, mean_draws
-from vitrail.records import Comparison
-
-MAJORITY = "majority class"
-COMPARED = (
-    "roc_auc_score",
-    "average_precision_score",
-    "balanced_accuracy",
-    "accuracy",
-    "matthews_corrcoef",
-    "brier_score_loss",
-)
+_KEPT = ("unit", "positive_class", "sets", "curves", "operating_points", "by_class", "warnings")
 
 
-def compare_models(level: Level) -> list[Comparison]:
-    """Compare every pair of models on the test (else the external) set; p-values are Holm's."""
-    runs = level.runs.get(level.compared, ())
-    models = by_model(runs)
-    return [
-        replace(pair, p_value_holm=adjusted)
-        for metric in COMPARED
-        for pairs in [[_pair(level, names, metric=metric) for names in combinations(models, 2)]]
-        for pair, adjusted in zip(pairs, holm([pair.p_value for pair in pairs]), strict=True)
-    ]
+def compare_runs(
+    runs: Mapping[str, Sequence[Predictions]],
+    *,
+    clusters: Mapping[str, str],
+    unit: Literal["patient", "image"],
+    positive_class: str | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Compare the models of several runs by the paired bootstrap over patients.
 
+    A run's only model takes the run's name, several are named ``run/model``.
 
-def compare_with_majority(level: Level, majority: int) -> list[Comparison]:
-    """Compare each model's accuracy with always saying the training cases' most frequent class."""
-    found = []
-    for model, seeds in by_model(level.runs.get(level.compared, ())).items():
-        sample = seeds[0].sample
-        always = replace(sample, decision=np.full(len(sample.y_true), majority))
-        constant = replace(seeds[0], model=MAJORITY, sample=always, calibrated=None)
-        other = draw([constant], level.how)[0, "accuracy"]
-        difference = _mean(level, model, metric="accuracy") - other
-        found.append(
-            difference_between((model, MAJORITY), difference, metric="accuracy", how=level.how)
+    Args:
+        runs: Of each run, by its name: all its predictions, validation cases among them.
+        clusters: What each case belongs to.
+        unit: As in :func:`~vitrail.evaluation.evaluate.evaluate`.
+        positive_class: Of a binary task.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+        progress: Told as the resamples go by.
+
+    Returns:
+        What ``compare.json`` holds: ``runs``, ``comparisons`` and, as in ``evaluation.json``,
+        ``unit, positive_class, sets, curves, operating_points, by_class, warnings``.
+
+    Raises:
+        InputError: If there are fewer than two runs.
+        DataError: If the runs' test cases or their labels differ; the message names some.
+    """
+    if len(runs) < 2:
+        rule, remedy = "two runs at least are compared", "name another run folder"
+        raise InputError("runs", ", ".join(runs) or "none", rule, remedy)
+    renamed = []
+    for run, predictions in runs.items():
+        alone = len({p.model for p in predictions}) == 1
+        renamed += [replace(p, model=run if alone else f"{run}/{p.model}") for p in predictions]
+    content = to_json(
+        evaluate(
+            renamed,
+            clusters=clusters,
+            unit=unit,
+            positive_class=positive_class,
+            resamples=resamples,
+            seed=seed,
+            progress=progress,
         )
-    return found
-
-
-def _mean(level: Level, model: str, *, metric: str) -> Draws:
-    """Average a model's draws over its seeds."""
-    draws = level.draws[level.compared]
-    runs = level.runs[level.compared]
-    return mean_draws([draws[k, metric] for k, run in enumerate(runs) if run.model == model])
-
-
-def _pair(level: Level, names: tuple[str, str], *, metric: str) -> Comparison:
-    first, second = (_mean(level, name, metric=metric) for name in names)
-    found = difference_between(names, first - second, metric=metric, how=level.how)
-    return _exact(found, by_model(level.runs[level.compared]), noun=level.how.noun)
-
-
-def difference_between(
-    names: tuple[str, str], difference: Draws, *, metric: str, how: Resampling
-) -> Comparison:
-    """Say by the paired bootstrap how two models differ."""
-    low, high, kind = bootstrap_interval(difference)
-    if difference.is_constant and np.isfinite(difference.value) and difference.num_clusters > 1:
-        low = high = difference.value
-    return Comparison(
-        a=names[0],
-        b=names[1],
-        metric=metric,
-        difference=difference.value,
-        low=low,
-        high=high,
-        sentence=sentence(names, metric, interval=(difference.value, low, high)),
-        p_value=bootstrap_p_value(difference) if kind != "none" else float("nan"),
-        method=f"paired bootstrap over {how.noun}, {kind}, {how.resamples}",
     )
-
-
-def _exact(pair: Comparison, models: Mapping[str, Sequence[Run]], *, noun: str) -> Comparison:
-    """Add DeLong's or McNemar's p-value where single models give one independent score a case."""
-    a, b = models[pair.a], models[pair.b]
-    sample, other = a[0].sample, b[0].sample
-    if len(a) > 1 or len(b) > 1 or noun == "groups of images":
-        return pair
-    if pair.metric == "accuracy":
-        p_value = mcnemar_test(sample.y_true == sample.decision, other.y_true == other.decision)
-        return replace(pair, exact_p_value=p_value, exact_test="McNemar")
-    if pair.metric != "roc_auc_score" or sample.positive is None:
-        return pair
-    truth, k = sample.y_true == sample.positive, sample.positive
-    if min(truth.sum(), (~truth).sum()) < 2:
-        return pair
-    scores = np.stack([sample.probabilities[:, k], other.probabilities[:, k]])
-    return replace(pair, exact_p_value=delong_test(truth, scores)[3], exact_test="DeLong")
+    pairs = [one for one in content["comparisons"] if one["b"] != MAJORITY]
+    return {"runs": list(runs), "comparisons": pairs} | {key: content[key] for key in _KEPT}

@@ -9,11 +9,20 @@ from typing import Any, Literal
 import numpy as np
 
 from vitrail.errors import InputError
-from vitrail.evaluation.compare import compare_models, compare_with_majority
 from vitrail.evaluation.intervals import Resampling, by_model
+from vitrail.evaluation.labels import (
+    has_labels,
+    mean_level,
+    merged_curves,
+    of_classes,
+    of_labels,
+    one_label,
+)
 from vitrail.evaluation.level import Level, drawn, measured, oddities
+from vitrail.evaluation.paired import beside_shortcuts, compare_models, compare_with_majority
 from vitrail.evaluation.subgroup import subgroup
 from vitrail.evaluation.table import check
+from vitrail.evaluation.uncertainty import uncertainty
 from vitrail.evaluation.unit import RollUp, cluster_of, has_mixed_labels, to_patients
 from vitrail.metrics.decision import OperatingPoint
 from vitrail.metrics.interval import FEW_CLUSTERS
@@ -35,7 +44,7 @@ _NEGATIVE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisPlan:
-    """The choices of an analysis, fixed before the test set is opened.
+    """The choices of an analysis, fixed before the test set is opened, and what it is held against.
 
     Attributes:
         roll_up: How images become patients.
@@ -43,12 +52,24 @@ class AnalysisPlan:
         subgroups: ``{column: {case_id: group}}``, for example the sites.
         training_counts: Training cases of each class; the most frequent one is what models are
             held against (of the validation cases where this is empty).
+        prevalence: At which predictive values are stated besides those of the test set.
+        shortcuts: ``audit.json``'s, each with ``feature, roc_auc_score, low, high``.
+        test_openings: From :func:`count_opening`; 0 where nobody counts.
     """
 
     roll_up: RollUp = field(default_factory=RollUp)
     operating_point: OperatingPoint = field(default_factory=OperatingPoint)
     subgroups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     training_counts: Mapping[str, int] = field(default_factory=dict)
+    prevalence: float | None = None
+    shortcuts: Sequence[Mapping[str, Any]] = ()
+    test_openings: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an impossible prevalence."""
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            came, rule = str(self.prevalence), "a prevalence lies between 0 and 1"
+            raise InputError("prevalence", came, rule, "write 2 % as 0.02")
 
 
 def positive_index(classes: Sequence[str], wanted: str | None) -> int | None:
@@ -108,60 +129,164 @@ def evaluate(
     plan = plan or AnalysisPlan()
     check(predictions)
     classes = predictions[0].classes
-    positive = positive_index(classes, positive_class)
+    several = has_labels(predictions[0])
+    positive = 1 if several else positive_index(classes, positive_class)
     noun = "patients" if unit == "patient" else _image_noun(predictions, clusters)
     how = Resampling(
         clusters=clusters, noun=noun, resamples=resamples, seed=seed, progress=progress
     )
-    images = measured(predictions, how=how, point=plan.operating_point, positive=positive)
-    rolls = unit == "patient" and not any(has_mixed_labels(p, clusters) for p in predictions)
-    headline = _by_patient(predictions, images, plan=plan, positive=positive) if rolls else images
-    majority = _majority(predictions, plan)
-    against = [] if majority is None else compare_with_majority(headline, majority)
+    tasks = _tasks(predictions)
+    mixed = any(has_mixed_labels(p, clusters) for own in tasks.values() for p in own)
+    rolls = unit == "patient" and not mixed
+    images, levels = _levels(tasks, how=how, plan=plan, positive=positive, rolls=rolls)
+    headline = mean_level(levels) if several else levels[""]
+    below = mean_level(images) if several else images[""]
     return Evaluation(
         unit="patient" if rolls else "image",
-        positive_class=None if positive is None else classes[positive],
+        positive_class=None if several or positive is None else classes[positive],
         sets=headline.sets,
-        comparisons=(*compare_models(headline), *against),
-        warnings=(*_warnings(predictions, clusters, unit=unit), *oddities(headline)),
-        curves=drawn(headline, classes),
-        image_level=images.sets if rolls else {},
-        operating_points=headline.points,
+        comparisons=tuple(_comparisons(headline, predictions, plan)),
+        warnings=tuple(_warnings(predictions, how, unit=unit, mixed=mixed) + _odd(levels, plan)),
+        curves=_curves(levels, classes),
+        image_level=below.sets if rolls else {},
+        operating_points=_points(levels),
         calibrated=headline.calibrated,
         subgroups=_subgroups(images, plan),
         aggregation=str(plan.roll_up) if rolls else "",
+        by_class=of_labels(levels) if several else of_classes(headline, classes),
+        uncertainty={} if several else uncertainty(headline, classes),
+        shortcuts=tuple(beside_shortcuts(headline, plan.shortcuts)),
+        test_openings=plan.test_openings,
+    )
+
+
+def _tasks(predictions: Sequence[Predictions]) -> dict[str, list[Predictions]]:
+    """Give the one task, unnamed, or the binary task of each label."""
+    if not has_labels(predictions[0]):
+        return {"": list(predictions)}
+    return {
+        name: [one_label(p, place) for p in predictions]
+        for place, name in enumerate(predictions[0].classes)
+    }
+
+
+def _levels(
+    tasks: Mapping[str, Sequence[Predictions]],
+    *,
+    how: Resampling,
+    plan: AnalysisPlan,
+    positive: int | None,
+    rolls: bool,
+) -> tuple[dict[str, Level], dict[str, Level]]:
+    """Measure each task image by image, and by patient where images roll up (else the same)."""
+    images = {
+        name: _measured(own, how=how, plan=plan, positive=positive) for name, own in tasks.items()
+    }
+    if not rolls:
+        return images, images
+    return images, {
+        name: _by_patient(own, how=how, plan=plan, positive=positive) for name, own in tasks.items()
+    }
+
+
+def _measured(
+    predictions: Sequence[Predictions], *, how: Resampling, plan: AnalysisPlan, positive: int | None
+) -> Level:
+    return measured(
+        predictions,
+        how=how,
+        point=plan.operating_point,
+        positive=positive,
+        prevalence=plan.prevalence,
     )
 
 
 def _by_patient(
-    predictions: Sequence[Predictions], images: Level, *, plan: AnalysisPlan, positive: int | None
+    predictions: Sequence[Predictions], *, how: Resampling, plan: AnalysisPlan, positive: int | None
 ) -> Level:
     """Roll images up to patients and measure those."""
-    clusters = images.how.clusters
     patients = [
-        to_patients(p, clusters, roll_up=plan.roll_up, positive=positive) for p in predictions
+        to_patients(p, how.clusters, roll_up=plan.roll_up, positive=positive) for p in predictions
     ]
     own = {name: name for p in patients for name in p.case_ids}
-    how = replace(images.how, clusters=own)
-    return measured(patients, how=how, point=plan.operating_point, positive=positive)
+    return _measured(patients, how=replace(how, clusters=own), plan=plan, positive=positive)
 
 
-def _majority(predictions: Sequence[Predictions], plan: AnalysisPlan) -> int | None:
-    """Find the most frequent class of the training (else the validation) cases."""
-    classes = predictions[0].classes
-    if plan.training_counts:
-        return int(np.argmax([plan.training_counts.get(name, 0) for name in classes]))
+def _comparisons(
+    headline: Level, predictions: Sequence[Predictions], plan: AnalysisPlan
+) -> list[Comparison]:
+    """Compare the models with each other, and with the most frequent class of training cases."""
+    found = compare_models(headline)
     known = next((p for p in predictions if p.split == "validation"), None)
-    return None if known is None else int(np.bincount(known.y_true).argmax())
+    if headline.is_mean or not (plan.training_counts or known):
+        return found
+    classes = predictions[0].classes
+    counts = [plan.training_counts.get(name, 0) for name in classes]
+    if known is not None and not plan.training_counts:
+        counts = np.bincount(known.y_true, minlength=len(classes)).tolist()
+    return found + compare_with_majority(headline, int(np.argmax(counts)))
 
 
-def _subgroups(images: Level, plan: AnalysisPlan) -> dict[str, dict[str, Mapping[str, object]]]:
-    """Measure every model in every group of every column."""
-    runs = by_model(images.runs.get(images.compared, ()))
+def _curves(
+    levels: Mapping[str, Level], classes: tuple[str, ...]
+) -> dict[str, dict[str, dict[str, object]]]:
+    if "" in levels:
+        return drawn(levels[""], classes)
+    return merged_curves(
+        {name: drawn(level, (f"no {name}", name)) for name, level in levels.items()}
+    )
+
+
+def _points(levels: Mapping[str, Level]) -> dict[str, tuple[Mapping[str, object], ...]]:
+    """Gather the operating points; those of several labels are told apart by ``label``."""
+    found: dict[str, tuple[Mapping[str, object], ...]] = {}
+    for name, level in levels.items():
+        for model, points in level.points.items():
+            own = tuple({**point, "label": name} if name else point for point in points)
+            found[model] = (*found.get(model, ()), *own)
+    return found
+
+
+def _subgroups(
+    images: Mapping[str, Level], plan: AnalysisPlan
+) -> dict[str, dict[str, Mapping[str, object]]]:
+    """Measure every model in every group of every column, image by image."""
     return {
-        column: {model: subgroup(own, groups, how=images.how) for model, own in runs.items()}
+        f"{column}, {name}" if name else column: {
+            model: subgroup(own, groups, how=level.how)
+            for model, own in by_model(level.runs.get(level.compared, ())).items()
+        }
         for column, groups in plan.subgroups.items()
+        for name, level in images.items()
     }
+
+
+def count_opening(previous: Mapping[str, Any] | None) -> int:
+    """Count how often the test set was opened, this time included.
+
+    Args:
+        previous: The ``evaluation.json`` that is about to be replaced; None the first time.
+
+    Example:
+        >>> count_opening(None), count_opening({"test_openings": 2})
+        (1, 3)
+    """
+    return 1 + int((previous or {}).get("test_openings", 0))
+
+
+def _odd(levels: Mapping[str, Level], plan: AnalysisPlan) -> list[str]:
+    """Say what is odd about sets and models, and that later looks at the test set are not blind."""
+    said = [
+        f"{name}: {what}" if name else what
+        for name, level in levels.items()
+        for what in oddities(level)
+    ]
+    if plan.test_openings > 1:
+        said.append(
+            f"The test set was opened {plan.test_openings} times: what was chosen after the first "
+            "look makes later numbers too good. Confirm them on an external set."
+        )
+    return said
 
 
 def _image_noun(predictions: Sequence[Predictions], clusters: Mapping[str, str]) -> str:
@@ -172,7 +297,7 @@ def _image_noun(predictions: Sequence[Predictions], clusters: Mapping[str, str])
 
 
 def _warnings(
-    predictions: Sequence[Predictions], clusters: Mapping[str, str], *, unit: str
+    predictions: Sequence[Predictions], how: Resampling, *, unit: str, mixed: bool
 ) -> list[str]:
     """Say what limits all the numbers."""
     said = []
@@ -181,7 +306,7 @@ def _warnings(
             "Patients are unknown: intervals take images (or groups of near-duplicates) as "
             "independent and can be too narrow."
         )
-    elif any(has_mixed_labels(p, clusters) for p in predictions):
+    elif mixed:
         said.append(
             "Some patients have images of several classes: numbers are by image, intervals over "
             "patients."
@@ -192,11 +317,18 @@ def _warnings(
             "No validation predictions: decisions at 0.5 (or the likeliest class), no calibration."
         )
     first = next((p for p in predictions if p.split == "test"), predictions[0])
-    units = len({cluster_of(name, clusters) for name in first.case_ids})
+    units = len({cluster_of(name, how.clusters) for name in first.case_ids})
     if units == 1:
         said.append("All test cases belong to one patient or group: no interval can be stated.")
     elif units < FEW_CLUSTERS:
         said.append(f"Only {units} independent test units: intervals are rough.")
+    known = {p.split: p for p in predictions}.get("validation")
+    if known is not None:
+        units = len({cluster_of(name, how.clusters) for name in known.case_ids})
+        said.append(
+            f"Threshold and temperature come from {units} validation units and are taken as fixed: "
+            "the intervals leave their uncertainty out."
+        )
     return said
 
 
@@ -230,6 +362,17 @@ def from_json(content: Mapping[str, Any]) -> Evaluation:
             }
             for split, models in content.get(level, {}).items()
         }
+    known["by_class"] = {
+        split: {
+            model: {
+                name: {metric: Estimate(**_numbers(cell)) for metric, cell in cells.items()}
+                for name, cells in classes.items()
+            }
+            for model, classes in models.items()
+        }
+        for split, models in content.get("by_class", {}).items()
+    }
+    known["shortcuts"] = tuple(content.get("shortcuts", ()))
     known["comparisons"] = tuple(Comparison(**_numbers(c)) for c in content["comparisons"])
     known["warnings"] = tuple(content["warnings"])
     points = content.get("operating_points", {})

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from vitrail.evaluation.measure import measure, measure_probabilities, proportions
 from vitrail.evaluation.scored import Run
 from vitrail.evaluation.unit import cluster_of
+from vitrail.metrics.classification import predictive_values
 from vitrail.metrics.interval import (
     Draws,
     bootstrap,
@@ -71,8 +72,34 @@ def draw(runs: Sequence[Run], how: Resampling, *, calibrated: bool = False) -> d
     )
 
 
+def at_prevalence(draws: Mapping[Key, Draws], prevalence: float) -> dict[Key, Draws]:
+    """Add the predictive values that the model would have at a stated prevalence."""
+    found: dict[Key, Draws] = {}
+    for (place, name), sensitive in draws.items():
+        if name != "sensitivity":
+            continue
+        specific = draws[place, "specificity"]
+        parts = [
+            predictive_values(
+                getattr(sensitive, part), getattr(specific, part), prevalence=prevalence
+            )
+            for part in ("value", "draws", "jackknife")
+        ]
+        for which, metric in enumerate(("precision", "negative_predictive_value")):
+            value, drawn, jackknife = (part[which] for part in parts)
+            found[place, f"{metric}_at_prevalence"] = Draws(
+                float(value), drawn, jackknife, sensitive.num_clusters
+            )
+    return found
+
+
 def estimate(
-    name: str, draws: Sequence[Draws], *, runs: Sequence[Run], how: Resampling
+    name: str,
+    draws: Sequence[Draws],
+    *,
+    runs: Sequence[Run],
+    how: Resampling,
+    closed: bool = True,
 ) -> Estimate:
     """Turn one metric's draws (one a seed) into a number with its interval."""
     mean = mean_draws(list(draws))
@@ -82,9 +109,9 @@ def estimate(
         reason = "not defined on these cases (a class is absent, never decided, or separated)"
         nan = float("nan")
         return Estimate(value=nan, low=nan, high=nan, n=n, method="none", reason=reason)
-    closed = _closed_form(name, mean, runs=runs)
-    if closed is not None:
-        (low, high), method = closed
+    known = _closed_form(name, mean, runs=runs) if closed else None
+    if known is not None:
+        (low, high), method = known
     else:
         low, high, kind = bootstrap_interval(mean)
         method = f"bootstrap over {how.noun}, {kind}, {how.resamples}" if kind != "none" else kind
@@ -117,7 +144,7 @@ def _closed_form(
 
 
 def estimates(
-    runs: Sequence[Run], draws: Mapping[Key, Draws], *, how: Resampling
+    runs: Sequence[Run], draws: Mapping[Key, Draws], *, how: Resampling, closed: bool = True
 ) -> dict[str, dict[str, Estimate]]:
     """Turn draws into estimates, by model; several seeds are averaged."""
     models = by_model(runs)
@@ -126,7 +153,9 @@ def estimates(
     for model, own in models.items():
         places = [place for place, run in enumerate(runs) if run.model == model]
         found[model] = {
-            name: estimate(name, [draws[place, name] for place in places], runs=own, how=how)
+            name: estimate(
+                name, [draws[place, name] for place in places], runs=own, how=how, closed=closed
+            )
             for name in names
         }
     return found

@@ -5,15 +5,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vitrail.evaluation.curves import calibration_curve, curves
-from vitrail.evaluation.intervals import Key, Resampling, by_model, draw, estimates
+from vitrail.evaluation.curves import Band, calibration_curve, curves
+from vitrail.evaluation.intervals import (
+    Key,
+    Resampling,
+    at_prevalence,
+    by_model,
+    cluster_numbers,
+    draw,
+    estimates,
+)
 from vitrail.evaluation.scored import Run, pool_folds, same_cases, score, tuned
 from vitrail.metrics.decision import OperatingPoint
 from vitrail.metrics.interval import Draws
 from vitrail.records import Estimate, Predictions
 
-Measured = Mapping[str, Mapping[str, Mapping[str, Estimate]]]
-"""Set, model, metric."""
+_BAND_RESAMPLES = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -24,6 +31,7 @@ class Level:
         runs: Of each set: one a model and seed, folds joined.
         points: Of each model: threshold, temperature and rule of each seed and fold.
         how: Of the intervals.
+        is_mean: Whether the draws are means over labels, which closed forms do not know.
         draws: Of each set whose runs have the same cases: what the resamples gave.
         sets: The numbers.
         calibrated: The probability metrics after temperature scaling.
@@ -32,6 +40,7 @@ class Level:
     runs: Mapping[str, Sequence[Run]]
     points: Mapping[str, tuple[Mapping[str, object], ...]]
     how: Resampling
+    is_mean: bool = False
     draws: dict[str, dict[Key, Draws]] = field(default_factory=dict)
     sets: dict[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     calibrated: dict[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
@@ -75,6 +84,7 @@ def measured(
     how: Resampling,
     point: OperatingPoint,
     positive: int | None,
+    prevalence: float | None = None,
 ) -> Level:
     """Take decisions and measure them; a validation set that differs by fold is left out.
 
@@ -89,6 +99,8 @@ def measured(
         elif len({run.case_ids for run in found}) > 1:
             continue
         level.draws[split] = draw(found, how)
+        if positive is not None and prevalence is not None:
+            level.draws[split] |= at_prevalence(level.draws[split], prevalence)
         level.sets[split] = estimates(found, level.draws[split], how=how)
         if all(run.calibrated is not None for run in found):
             after = draw(found, how, calibrated=True)
@@ -101,7 +113,12 @@ def drawn(level: Level, classes: tuple[str, ...]) -> dict[str, dict[str, dict[st
     found: dict[str, dict[str, dict[str, object]]] = {}
     for split, runs in level.runs.items():
         for model, seeds in by_model(runs).items():
-            own = curves(seeds[0].sample, classes) | {"seed": seeds[0].seed}
+            band = Band(
+                clusters=cluster_numbers(seeds[0].case_ids, level.how.clusters),
+                resamples=min(level.how.resamples, _BAND_RESAMPLES),
+                seed=level.how.seed,
+            )
+            own = curves(seeds[0].sample, classes, band=band) | {"seed": seeds[0].seed}
             if seeds[0].calibrated is not None:
                 own["calibration_after"] = calibration_curve(seeds[0].calibrated)
             found.setdefault(split, {})[model] = own

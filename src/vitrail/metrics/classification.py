@@ -158,30 +158,20 @@ def cohen_kappa_score(confusion: Confusion) -> Values:
 
 
 def predictive_values(
-    sensitivity: float, specificity: float, *, prevalence: float
-) -> tuple[float, float]:
+    sensitivity: Values | float, specificity: Values | float, *, prevalence: float
+) -> tuple[Values, Values]:
     """Give the positive and negative predictive value at a stated prevalence (Bayes' rule).
 
     Example:
         >>> ppv, npv = predictive_values(0.9, 0.9, prevalence=0.01)
-        >>> round(ppv, 3), round(npv, 4)
+        >>> round(float(ppv), 3), round(float(npv), 4)
         (0.083, 0.9989)
     """
     true_positive = sensitivity * prevalence
     true_negative = specificity * (1 - prevalence)
     positive = true_positive + (1 - specificity) * (1 - prevalence)
     negative = true_negative + (1 - sensitivity) * prevalence
-    return float(ratio(true_positive, positive)), float(ratio(true_negative, negative))
-
-
-def exact_match(
-    y_true: Bool[np.ndarray, "case class"],
-    decision: Bool[np.ndarray, "case class"],
-    *,
-    weights: Weights | None = None,
-) -> Values:
-    """Share of cases all of whose labels are decided rightly (multi-label accuracy)."""
-    return weighted_mean((y_true == decision).all(-1).astype(np.float64), weights)
+    return ratio(true_positive, positive), ratio(true_negative, negative)
 
 
 # --- Ranks -----------------------------------------------------------------------------------

@@ -101,8 +101,3 @@ def test_predictive_values_follow_bayes():
     positive, negative = metric.predictive_values(0.8, 0.9, prevalence=0.5)
     assert positive == pytest.approx(0.4 / 0.45)
     assert negative == pytest.approx(0.45 / 0.55)
-
-
-def test_exact_match_asks_for_every_label():
-    truth = np.array([[True, False], [True, True]])
-    assert metric.exact_match(truth, np.array([[True, False], [True, False]])) == 0.5
