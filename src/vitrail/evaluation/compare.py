@@ -1,12 +1,15 @@
-"""Several runs on the same test cases: paired differences between their models."""
+"""``vitrail compare``: several runs on the same test cases, pair by pair."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from vitrail.errors import DataError
-from vitrail.evaluation.evaluate import MAJORITY, evaluate, to_json
+from vitrail.errors import InputError
+from vitrail.evaluation.evaluate import evaluate, to_json
+from vitrail.evaluation.paired import MAJORITY
 from vitrail.records import Predictions, Progress, no_progress
+
+_KEPT = ("unit", "positive_class", "sets", "curves", "operating_points", "by_class", "warnings")
 
 
 def compare_runs(
@@ -19,66 +22,44 @@ def compare_runs(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Compare runs pair by pair on their test cases, resampling all of them together.
+    """Compare the models of several runs by the paired bootstrap over patients.
+
+    A run's only model takes the run's name, several are named ``run/model``.
 
     Args:
-        runs: Each run's name and the predictions of the one model that stands for it, of all its
-            seeds, on validation and test.
-        clusters: What each case belongs to, as in :func:`vitrail.evaluation.evaluate.evaluate`.
-        unit: ``patient`` where the clusters are patients.
-        positive_class: Of a binary task; None chooses as ``evaluate`` does.
+        runs: Of each run, by its name: all its predictions, validation cases among them.
+        clusters: What each case belongs to.
+        unit: As in :func:`~vitrail.evaluation.evaluate.evaluate`.
+        positive_class: Of a binary task.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
         progress: Told as the resamples go by.
 
     Returns:
-        What ``compare.json`` holds. Models are named ``<run>/<model>``; p-values are adjusted by
-        Holm's method for all pairs of runs compared by the same metric.
+        What ``compare.json`` holds: ``runs``, ``comparisons`` and, as in ``evaluation.json``,
+        ``unit, positive_class, sets, curves, operating_points, by_class, warnings``.
 
     Raises:
-        DataError: If runs were tested on other cases, or gave them other labels.
+        InputError: If there are fewer than two runs.
+        DataError: If the runs' test cases or their labels differ; the message names some.
     """
-    _check(runs)
-    renamed = [replace(one, model=f"{run}/{one.model}") for run, own in runs.items() for one in own]
-    evaluation = evaluate(
-        renamed,
-        clusters=clusters,
-        unit=unit,
-        positive_class=positive_class,
-        resamples=resamples,
-        seed=seed,
-        progress=progress,
+    if len(runs) < 2:
+        rule, remedy = "two runs at least are compared", "name another run folder"
+        raise InputError("runs", ", ".join(runs) or "none", rule, remedy)
+    renamed = []
+    for run, predictions in runs.items():
+        alone = len({p.model for p in predictions}) == 1
+        renamed += [replace(p, model=run if alone else f"{run}/{p.model}") for p in predictions]
+    content = to_json(
+        evaluate(
+            renamed,
+            clusters=clusters,
+            unit=unit,
+            positive_class=positive_class,
+            resamples=resamples,
+            seed=seed,
+            progress=progress,
+        )
     )
-    content = to_json(evaluation)
-    return {
-        "unit": content["unit"],
-        "positive_class": content["positive_class"],
-        "cases": len(_tested(next(iter(runs.values())))),
-        "runs": [{"name": run, "model": own[0].model} for run, own in runs.items()],
-        "comparisons": [one for one in content["comparisons"] if one["b"] != MAJORITY],
-        "warnings": content["warnings"],
-    }
-
-
-def _tested(predictions: Sequence[Predictions]) -> dict[str, str]:
-    """Return the class name of every test case."""
-    return {
-        case_id: one.classes[truth]
-        for one in predictions
-        if one.split == "test"
-        for case_id, truth in zip(one.case_ids, one.y_true.tolist(), strict=True)
-    }
-
-
-def _check(runs: Mapping[str, Sequence[Predictions]]) -> None:
-    """Refuse runs that were tested on other cases, naming one."""
-    (first, own), *others = ((name, _tested(predictions)) for name, predictions in runs.items())
-    for name, tested in others:
-        odd = sorted({case_id for case_id, _ in set(own.items()) ^ set(tested.items())})
-        if odd:
-            raise DataError(
-                f"runs {first} and {name}",
-                f"{len(odd)} test cases or their labels differ, like {odd[0]}",
-                "runs are compared on the same test cases",
-                "plan one of them anew with the split.csv of the other",
-            )
+    pairs = [one for one in content["comparisons"] if one["b"] != MAJORITY]
+    return {"runs": list(runs), "comparisons": pairs} | {key: content[key] for key in _KEPT}
