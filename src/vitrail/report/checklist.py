@@ -157,6 +157,11 @@ def _calibration(contents: Contents) -> str:
     return "Reliability diagrams." if any(one.get("calibration") for one in drawn.values()) else ""
 
 
+def _uncertainty(contents: Contents) -> str:
+    stated = contents.evaluation.get("uncertainty")
+    return "Prediction sets and abstention, made on validation cases." if stated else ""
+
+
 def _subgroups(contents: Contents) -> str:
     return ", ".join(contents.evaluation.get("subgroups") or ())
 
@@ -186,11 +191,12 @@ _TOPICS: tuple[tuple[str, str, Answer], ...] = (
     ("Model architecture", "plan", _model),
     ("Training: settings, initialization, repetitions", "training", _training),
     ("Choice of the threshold", "results", _selection),
-    ("How often the test set was opened; configurations tried", "results", openings),
+    ("How often the test set was opened", "results", openings),
     ("Metrics, unit of analysis, and how uncertainty was measured", "results", _metrics),
     ("Performance on the test set", "results", _performance),
     ("Comparison with another model", "results", _comparison),
     ("Calibration", "results", _calibration),
+    ("Uncertainty of single predictions", "results", _uncertainty),
     ("Performance in subgroups; fairness", "subgroups", _subgroups),
     ("Evaluation on external data", "external", _external),
     ("Explanation of single predictions", "gallery", _explanations),

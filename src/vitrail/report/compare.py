@@ -133,7 +133,7 @@ def _record(path: Path, runs: Runs) -> Object:
     """Read ``compare.json``, and refuse one that was made of other runs."""
     content = read_json(path)
     stated = content.get("runs", ()) if isinstance(content, dict) else ()
-    names = [str(one.get("name")) for one in stated]
+    names = [str(one) for one in stated]
     if not isinstance(content, dict) or set(names) != set(runs):
         raise RunFolderError(
             str(path),
@@ -145,8 +145,9 @@ def _record(path: Path, runs: Runs) -> Object:
 
 
 def _naming(runs: Runs) -> Callable[[str], str]:
-    """Return how ``<run>/<model>`` of ``compare.json`` is called on the page."""
-    names = {
+    """Return how ``<run>`` or ``<run>/<model>`` of ``compare.json`` is called on the page."""
+    names = {run: _label(run, one.models[0]) for run, one in runs.items()}
+    names |= {
         f"{run}/{model}": _label(run, model) for run, one in runs.items() for model in one.models
     }
     return lambda name: names.get(name, model_name(name))

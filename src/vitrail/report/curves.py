@@ -226,9 +226,7 @@ def _decision(subjects: Sequence[Subject], part: str) -> list[Figure]:
     lines: list[Series] = []
     for one in subjects:
         stored = one.curves.get("decision") or {}
-        at, up, low, high = (
-            _column(stored, key) for key in ("threshold", "model", "model_low", "model_high")
-        )
+        at, up, low, high = (_column(stored, key) for key in ("threshold", "model", "low", "high"))
         if at:
             whole = len(low) == len(high) == len(at)
             band = list(zip(at, low, high, strict=True)) if whole else ()

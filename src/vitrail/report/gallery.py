@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitrail.report.contents import Contents
+from vitrail.report.contents import Contents, Judged
 from vitrail.report.maps import Legend, Map, legend_of, methods_of, overlays, read_maps
 from vitrail.report.pictures import data_uri, outline, read_picture, wall
 from vitrail.report.trust import Strip, strip
@@ -112,6 +112,7 @@ class Gallery:
         partly: How many of the cases show all methods, where not all do.
         walls: Attention layer by layer of a few cases.
         strongest: The run's strongest map, for the emblem.
+        several_labels: Whether a case can have several labels.
     """
 
     cards: tuple[Card, ...]
@@ -120,6 +121,7 @@ class Gallery:
     partly: int | None
     walls: tuple[Wall, ...]
     strongest: Map | None
+    several_labels: bool
 
     @property
     def wrong(self) -> tuple[Card, ...]:
@@ -163,6 +165,7 @@ def gallery(contents: Contents) -> Gallery:
         partly=whole if whole < len(chosen) else None,
         walls=tuple(_walls(contents)),
         strongest=max(own, key=lambda one: float(np.abs(one.values).max()), default=None),
+        several_labels=any("|" in truth for truth in contents.truth.values()),
     )
 
 
@@ -239,6 +242,16 @@ def _drawn(
     )
 
 
+def is_right(truth: str, judged: Judged) -> bool:
+    """Tell whether a decision fits the truth.
+
+    A case with several labels (``a|b``, ``a|``) is right if its likeliest class is one of them; one
+    with none (``|``) if no class reaches one half.
+    """
+    labels = [name for name in truth.split("|") if name]
+    return judged.decision in labels if labels else max(judged.probabilities) < 0.5
+
+
 def _said(contents: Contents, case_id: str, *, model: str) -> Said:
     """Sort a model's probabilities from the likeliest class down."""
     judged = contents.judged[model][case_id]
@@ -247,7 +260,7 @@ def _said(contents: Contents, case_id: str, *, model: str) -> Said:
         model=model,
         probabilities=tuple(sorted(named, key=lambda pair: (-pair[1], pair[0]))),
         decision=judged.decision,
-        right=judged.decision in contents.truth[case_id].split("|"),
+        right=is_right(contents.truth[case_id], judged),
         trainings=judged.trainings,
     )
 

@@ -88,6 +88,9 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             checklist=checklists.checklist(contents, checklist) if checklist else None,
             openings=results.openings(contents),
             deciding=results.deciding(contents),
+            by_class=results.by_class(contents),
+            doubt=results.doubt(contents),
+            shortcut_sentences=results.shortcut_sentences(contents),
             wall_bar=color_bar("sequential"),
         )
     )
@@ -115,6 +118,7 @@ def templates() -> Environment:
         plain=tables.plain,
         percent=_percent,
         small=_small,
+        labels=_labels,
         share=_share,
         leak=sentences.leak,
         file=_file,
@@ -131,6 +135,11 @@ def _percent(share: float) -> str:
 def _file(name: str) -> str:
     """Turn a figure's name into a file's."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def _labels(truth: str) -> str:
+    """Write the labels of a case that can have several: ``a|b``, ``a|``, ``|``."""
+    return ", ".join(filter(None, truth.split("|"))) or "none"
 
 
 def _small(value: float) -> str:

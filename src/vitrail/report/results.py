@@ -166,6 +166,7 @@ class Compared:
     sentence: str
     p_value: str
     p_value_holm: str
+    exact: str
     method: str
 
 
@@ -178,6 +179,9 @@ def comparisons(
             sentence=comparison(one, name=name),
             p_value=probability(one.get("p_value")),
             p_value_holm=probability(one.get("p_value_holm")),
+            exact=f"{one['exact_test']} {probability(one.get('exact_p_value'))}"
+            if one.get("exact_test")
+            else "",
             method=str(one.get("method") or ""),
         )
         for one in stated
@@ -288,13 +292,88 @@ def _gap(gap: Object) -> str:
 
 
 def openings(contents: Contents) -> str:
-    """Say how often the test set was opened, and among how many configurations was chosen."""
-    opened = contents.evaluation.get("test_opened")
-    tried = contents.evaluation.get("configurations")
+    """Say how often the test set was opened, where it was counted."""
+    opened = contents.evaluation.get("test_openings") or 0
+    return f"The test set was opened {opened} time{'s' * (opened != 1)}." if opened else ""
+
+
+def by_class(contents: Contents, *, part: str = "test") -> tuple[tuple[str, Headline], ...]:
+    """Gather each model's metrics of every class or label, where there are more than two."""
+    stated: Mapping[str, Any] = (contents.evaluation.get("by_class") or {}).get(part, {})
+    unit = contents.evaluation.get("unit", "image")
+    return tuple(
+        (model_name(model), metrics_table(stated[model], unit=unit))
+        for model in contents.models
+        if stated.get(model)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """When the models had better not decide.
+
+    Attributes:
+        table: Prediction sets and abstention, counted on the test set.
+        promises: What was promised from validation cases, in words.
+    """
+
+    table: Headline
+    promises: tuple[str, ...]
+
+
+def doubt(contents: Contents) -> Doubt | None:
+    """Gather prediction sets and abstention, or None where they were not made."""
+    stated: Mapping[str, Any] = contents.evaluation.get("uncertainty") or {}
+    own = {model: stated[model] for model in contents.models if model in stated}
+    if not own:
+        return None
+    sets, rests = ([one[key] for one in own.values()] for key in ("conformal", "abstention"))
+    error, risk = _percent(sets[0]["error"]), _percent(rests[0]["risk"])
+    promise = (
+        "A prediction set names every class that cannot be ruled out; it was made on validation "
+        f"cases so that it misses the truth of at most {error} of each class. Abstaining below a "
+        f"confidence was to leave at most {risk} wrong decisions."
+    )
+    broken = [
+        f"{model_name(model)}: no confidence kept that promise on the validation cases."
+        for model, one in own.items()
+        if one["abstention"]["threshold"] is None
+    ]
+    return Doubt(
+        table=metrics_table(
+            {model: dict(_kept(one)) for model, one in own.items()},
+            unit=contents.evaluation.get("unit", "image"),
+        ),
+        promises=(promise, *broken),
+    )
+
+
+def _kept(one: Object) -> Iterator[tuple[str, Object]]:
+    """Name what was counted."""
+    wilson = {"method": "Wilson"}
+    sets, rest = one["conformal"], one["abstention"]
+    for name, share in sets["coverage"].items():
+        yield f"sets that hold the truth: {name}", share | wilson
+    for key, name in (("single", "sets of one class"), ("empty", "empty sets")):
+        yield name, sets[key] | wilson
+    for key, name in (
+        ("decided", "decided when abstaining"),
+        ("wrong", "wrong among the decided"),
+    ):
+        if key in rest:
+            yield name, rest[key] | wilson
+
+
+def _percent(share: float) -> str:
+    """Write a share in percent."""
+    return f"{100 * share:g}\N{NO-BREAK SPACE}%"
+
+
+def shortcut_sentences(contents: Contents) -> tuple[str, ...]:
+    """Set each model beside the strongest trivial feature, in the record's words."""
     said = []
-    if isinstance(opened, int):
-        said.append(f"The test set was opened {opened} time{'s' * (opened != 1)}.")
-    if isinstance(tried, int):
-        plural = "s were" if tried != 1 else " was"
-        said.append(f"{tried} configuration{plural} tried on the validation set.")
-    return " ".join(said)
+    for one in contents.evaluation.get("shortcuts") or ():
+        model = str(one["model"])
+        text = str(one["sentence"]).removeprefix(model)
+        said.append(f"{model_name(model)}{text}.")
+    return tuple(said)

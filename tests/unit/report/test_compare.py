@@ -9,7 +9,7 @@ import pytest
 
 import vitrail
 from vitrail.data.split import clusters
-from vitrail.errors import DataError, InputError, RunFolderError
+from vitrail.errors import InputError, RunFolderError
 from vitrail.evaluation.compare import compare_runs
 from vitrail.evaluation.table import read_predictions
 from vitrail.records import Case
@@ -57,8 +57,7 @@ def test_the_record_fits_its_schema_and_compares_only_runs(record):
     content = read_json(record)
     jsonschema.validate(content, json.loads(SCHEMA.read_text()))
     pairs = {(one["a"], one["b"]) for one in content["comparisons"]}
-    assert pairs == {("one/vit", "two/vit")}
-    assert content["cases"] == len(content["runs"]) * 8
+    assert pairs == {("one", "two")}
 
 
 def test_every_number_of_every_run_stands_in_the_table(pair, record):
@@ -75,7 +74,7 @@ def test_every_number_of_every_run_stands_in_the_table(pair, record):
 def test_the_paired_differences_are_the_records_under_the_pages_names(pair, record):
     page = build(pair, compared=record)
     assert page.count("one: Vision Transformer against two: Vision Transformer") >= 6
-    assert "one/vit" not in page
+    assert "one against two" not in page
 
 
 def test_the_same_runs_give_the_same_bytes(pair, record):
@@ -98,10 +97,6 @@ def test_runs_on_other_test_cases_are_refused_with_the_first_odd_one(make_run):
     runs = make_run("one", cases=24), make_run("two", cases=48)
     with pytest.raises(RunFolderError, match=r"differs .* in 8 cases or their labels, like clear"):
         build(runs)
-    with pytest.raises(DataError, match="8 test cases or their labels differ, like clear"):
-        compare_runs(
-            {run.root.name: own(run) for run in runs}, clusters=patients(runs[1]), unit="patient"
-        )
 
 
 def test_runs_that_gave_a_case_another_label_are_refused(pair):
