@@ -1,1 +1,27 @@
-"""Attention and attribution maps of any Vision Transformer."""
+"""Attention and attribution maps of any Vision Transformer.
+
+>>> from vitrail.explain import explain, methods
+>>> methods()["rollout"].class_specific
+False
+"""
+
+from vitrail.explain import rollout as _rollout  # noqa: F401 (registers its methods)
+from vitrail.explain.anatomy import Anatomy, anatomy
+from vitrail.explain.attribution import Attribution, Overlay
+from vitrail.explain.engine import attention_maps, explain
+from vitrail.explain.registry import Method, methods
+from vitrail.explain.trace import AttentionLayer, AttentionTrace, capture
+
+__all__ = [
+    "Anatomy",
+    "AttentionLayer",
+    "AttentionTrace",
+    "Attribution",
+    "Method",
+    "Overlay",
+    "anatomy",
+    "attention_maps",
+    "capture",
+    "explain",
+    "methods",
+]
