@@ -1,12 +1,11 @@
-"""Pictures whose cause is known, and a tiny ViT that learned them: the ground truth of explanations.
+"""Pictures whose cause is known, and a tiny ViT that learned them: ground truth for explanations.
 
 Each picture is a smooth noise field in which up to four *motifs* (ring, plus, cross, checks) are
-planted, each with probability 0.4, each tiled over a square of 1, 2 or 3 patches a side. The label of
-a motif says whether it is there, independently of the others; so the logit of a motif has one cause,
-and this module knows where it put it. Motifs fill whole patches: a map has no finer truth.
+planted, each with probability 0.4, each tiled over a square of 1, 2 or 3 patches a side. The label
+of a motif says whether it is there, independently of the others; so the logit of a motif has one
+cause, and this module knows where it put it. Motifs fill whole patches: a map has no finer truth.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +50,10 @@ def motif_tiles() -> Float[np.ndarray, "class height width"]:
     Equal means and deviations: a motif cannot be told by brightness or contrast alone.
     """
     row, column = np.mgrid[0:PATCH_PX, 0:PATCH_PX]
-    down, right = (2 * row - PATCH_PX + 1) / (PATCH_PX - 1), (2 * column - PATCH_PX + 1) / (PATCH_PX - 1)
+    down, right = (
+        (2 * row - PATCH_PX + 1) / (PATCH_PX - 1),
+        (2 * column - PATCH_PX + 1) / (PATCH_PX - 1),
+    )
     radius = np.hypot(down, right)
     drawings = (
         (radius < 1.05) & (radius > 0.6),
@@ -93,7 +95,9 @@ def _place(generator: np.random.Generator) -> Bool[np.ndarray, "class row column
         side = int(generator.integers(1, LARGEST_MOTIF + 1))
         for _ in range(_TRIES):
             top, left = generator.integers(0, GRID - side + 1, size=2)
-            if not taken[max(top - 1, 0) : top + side + 1, max(left - 1, 0) : left + side + 1].any():
+            if not taken[
+                max(top - 1, 0) : top + side + 1, max(left - 1, 0) : left + side + 1
+            ].any():
                 taken[top : top + side, left : left + side] = True
                 causes[motif, top : top + side, left : left + side] = True
                 break
@@ -144,9 +148,7 @@ def train_tiny_vit(*, seed: int = 0, progress: Progress = no_progress) -> Vision
     """
     model = tiny_vit(seed=seed).train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _LEARNING_RATE, total_steps=_STEPS
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=_STEPS)
     for step in range(_STEPS):
         batch = plant(_BATCH, seed=1_000_003 * (seed + 1) + step)
         loss = binary_cross_entropy_with_logits(model(batch.images), batch.present.float())
@@ -172,7 +174,3 @@ def _check_learned(model: nn.Module, pictures: PlantedPictures) -> None:
             "explanations are tested on a model that knows its task (0.99)",
             "pass another seed",
         )
-
-
-Explainer = Callable[[nn.Module, Tensor, int], Tensor]
-"""(model, images, class) → maps [case row column]: what ``vitrail conformance`` tests."""
