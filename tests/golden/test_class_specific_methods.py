@@ -4,50 +4,14 @@ The tolerances are those that the golden set advises: the largest difference ove
 share of the map's largest absolute value.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
-import safetensors
 import timm
 import torch
 
 from vitrail.explain import explain
 
 pytestmark = pytest.mark.shared
-
-
-@pytest.fixture(scope="module")
-def model(shared):
-    with safetensors.safe_open(shared / "golden" / "A.safetensors", "pt") as file:
-        config = json.loads(file.metadata()["config"])
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    network = timm.models.VisionTransformer(
-        img_size=tuple(config["img_size"]),
-        patch_size=config["patch_size"],
-        embed_dim=config["embed_dim"],
-        depth=config["depth"],
-        num_heads=config["num_heads"],
-        num_classes=config["num_classes"],
-    )
-    network.load_state_dict(weights)
-    return network.eval()
-
-
-@pytest.fixture(scope="module")
-def inputs(shared) -> dict[str, np.ndarray]:
-    return dict(np.load(shared / "golden" / "A_io.npz"))
-
-
-@pytest.fixture(scope="module")
-def maps(shared: Path) -> dict[str, np.ndarray]:
-    return dict(np.load(shared / "golden" / "A_maps.npz"))
-
-
-@pytest.fixture(scope="module")
-def images(inputs):
-    return torch.from_numpy(inputs["images"])
 
 
 def worst(ours, golden, axes):
@@ -175,9 +139,7 @@ def gradient_rollouts(inputs, *, discard, order, scores, divide_columns):
                 weighted = attention * gradient
                 gradient = weighted - attention * weighted.sum(-1, keepdims=True)
             fused = np.maximum((attention * gradient[::order]).mean(1), 0)
-            maps[image, target] = rollout_of(
-                fused, discard=discard, divide_columns=divide_columns
-            )
+            maps[image, target] = rollout_of(fused, discard=discard, divide_columns=divide_columns)
     return maps.reshape(4, 5, 4, 4)
 
 
@@ -206,8 +168,6 @@ def test_vit_explains_gradient_rollout_is_recognized_and_ours_differs(
 
 
 def test_without_the_three_mistakes_the_restated_gradient_rollout_is_ours(model, images, inputs):
-    restated = gradient_rollouts(
-        inputs, discard=0.9, order=1, scores=False, divide_columns=False
-    )
+    restated = gradient_rollouts(inputs, discard=0.9, order=1, scores=False, divide_columns=False)
     ours = explain(model, images, method="gradient_rollout", target="all", discard_ratio=0.9)
     assert worst(by_image(ours.values), restated, (-2, -1)) <= 5e-5

@@ -5,7 +5,17 @@
 False
 """
 
-from vitrail.explain import rollout as _rollout  # noqa: F401 (registers its methods)
+from vitrail.explain import (  # noqa: F401 (each registers its methods)
+    cam,
+    gradient,
+    legrad,
+    libra,
+    lrp,
+    occlusion,
+    relevance,
+    rollout,
+    transformer_attribution,
+)
 from vitrail.explain.anatomy import Anatomy, anatomy
 from vitrail.explain.attribution import Attribution, Overlay
 from vitrail.explain.engine import attention_maps, explain

@@ -5,16 +5,25 @@ silent by a gradient through the head of one recorded image, and always checked 
 of tokens that the trace saw. What cannot be determined raises; one argument overrides it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vitrail.errors import AnatomyError
 from vitrail.explain.target import logits_of
 from vitrail.explain.trace import AttentionLayer, AttentionTrace, capture
+
+_REMEDY = "pass anatomy=Anatomy(num_prefix_tokens=…, grid_size=…, readout=…)"
+_WINDOWED = (
+    "windowed, pooled or folded attention has no row form: use a gradient or black-box method (see "
+    "vitrail.explain.methods())"
+)
+_MEANS = frozenset({"mean", "sum", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d"})
 
 Readout = Literal["cls", "patch_mean", "token_mean", "cls_and_patch_mean", "distilled", "map"]
 """Which rows of the last layer the answer is read from.
@@ -136,16 +145,34 @@ def _misfit(trace: AttentionTrace, anatomy: Anatomy, batch: int) -> AnatomyError
         f"every layer must attend from {anatomy.num_tokens} tokens ({anatomy.num_prefix_tokens} "
         f"prefix + {rows}x{columns} patches) to as many, for {batch} images"
     )
-    batches = {layer.shape[0] for layer in trace.layers}
-    sizes = {layer.shape[2:] for layer in trace.layers}
-    if batches - {batch} or len(sizes) > 2 or any(a != b for a, b in sizes):
-        remedy = (
-            "windowed, pooled or folded attention has no row form: use a gradient or black-box "
-            "method (see vitrail.explain.methods())"
-        )
-    else:
-        remedy = "pass anatomy=Anatomy(num_prefix_tokens=…, grid_size=…, readout=…)"
+    remedy = _WINDOWED if _is_windowed(trace, batch) else _REMEDY
     return AnatomyError("model", f"{trace.summary()} for {batch} images", expected, remedy)
+
+
+def _is_windowed(trace: AttentionTrace, batch: int) -> bool:
+    """Tell whether attention is cut into windows, pooled, or folded with the batch."""
+    sizes = {layer.shape[2:] for layer in trace.layers}
+    return (
+        any(layer.shape[0] != batch for layer in trace.layers)
+        or len(sizes) > 2
+        or any(queries != keys for queries, keys in sizes)
+    )
+
+
+def _no_patches(model: nn.Module, image: Tensor) -> AnatomyError:
+    """Say that no patch embedding was found, and what the attention looks like.
+
+    Raises:
+        CaptureError: If there is no attention either.
+    """
+    with torch.no_grad(), capture(model, keep_output=False) as trace:
+        model(image)
+    return AnatomyError(
+        "model",
+        f"{type(model).__name__} shows no patch embedding; {trace.summary()}",
+        "a patch grid needs a patch_size attribute or a first convolution whose stride is its kernel",
+        _WINDOWED if _is_windowed(trace, 1) else _REMEDY,
+    )
 
 
 def anatomy(model: nn.Module, images: Tensor | None = None) -> Anatomy:
@@ -159,16 +186,11 @@ def anatomy(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     Raises:
         AnatomyError: If something cannot be determined; the message names what was seen.
     """
-    patch = patch_size(model)
-    if patch is None:
-        raise AnatomyError(
-            "model",
-            f"{type(model).__name__} shows no patch embedding",
-            "a patch grid needs a patch_size attribute or a convolution whose stride is its kernel",
-            "pass anatomy=Anatomy(num_prefix_tokens=…, grid_size=…, readout=…)",
-        )
     if images is None:
         images = _any_image(model)
+    patch = patch_size(model)
+    if patch is None:
+        raise _no_patches(model, images[:1])
     height, width = images.shape[-2:]
     grid = (height // patch[0], width // patch[1])
     prefix = _num_prefix_tokens(model)
@@ -209,73 +231,89 @@ def _num_prefix_tokens(model: nn.Module) -> int:
 
 
 def _declared_readout(model: nn.Module) -> Readout | None:
-    """Read the pooling from timm's attributes, if the model has them."""
-    for module in model.modules():
-        pool = getattr(module, "global_pool", None)
-        if not isinstance(pool, str):
-            continue
-        if getattr(module, "attn_pool", None) is not None:
-            return "map"
-        if getattr(module, "dist_token", None) is not None and hasattr(module, "head_dist"):
-            return "distilled"
-        if pool == "token":
-            return "cls"
-        if pool == "avg":
-            return "token_mean" if getattr(module, "pool_include_prefix", False) else "patch_mean"
-        raise AnatomyError(
-            "model",
-            f"it pools by global_pool={pool!r}",
-            "the rows must be read by class token, mean or attention pooling",
-            "pass anatomy=Anatomy(num_prefix_tokens=…, grid_size=…, readout=…)",
-        )
-    return None
+    """Read the pooling from timm's attributes of the model itself (a part's could be overruled)."""
+    model = getattr(model, "_orig_mod", model)
+    pool = getattr(model, "global_pool", None)
+    if not isinstance(pool, str):
+        return None
+    if getattr(model, "attn_pool", None) is not None:
+        return "map"
+    if getattr(model, "dist_token", None) is not None and hasattr(model, "head_dist"):
+        return "distilled"
+    if pool == "token":
+        return "cls"
+    if pool == "avg":
+        return "token_mean" if getattr(model, "pool_include_prefix", False) else "patch_mean"
+    raise AnatomyError(
+        "model",
+        f"it pools by global_pool={pool!r}",
+        "the answer must be read by class token, mean or attention pooling",
+        _REMEDY,
+    )
 
 
 def _probed_readout(
     model: nn.Module, image: Tensor, prefix: int, grid: tuple[int, int]
 ) -> Readout:
-    """Find the read-out rows: those of the last layer's output that the logits depend on."""
-    with torch.enable_grad(), capture(model) as trace:
+    """Find the read-out rows: those of the last layer's output that the logits depend on.
+
+    After the last attention no token sees another, so the gradient is zero at every other row.
+    """
+    with torch.enable_grad(), _MeanWatch() as means, capture(model) as trace:
         logits = logits_of(model(image.detach().clone().requires_grad_()))
-    last = trace.layers[-1]
-    queries = last.shape[2]
-    if queries != prefix + grid[0] * grid[1]:
-        raise AnatomyError(
-            "model",
-            trace.summary(),
-            f"{prefix} prefix tokens and {grid[0]}x{grid[1]} patches were found from its attributes",
-            "pass anatomy=Anatomy(num_prefix_tokens=…, grid_size=…, readout=…)",
-        )
+    tokens, last = prefix + grid[0] * grid[1], trace.layers[-1]
+    pooled = last.shape[2] != tokens and len(trace) > 1
+    guess = Anatomy(
+        num_prefix_tokens=prefix, grid_size=grid, readout="map" if pooled else "token_mean"
+    )
+    fit_trace(trace, guess, batch=1)
+    if pooled:
+        return "map"
     weights = torch.linspace(1.0, 2.0, logits.shape[1], device=logits.device, dtype=logits.dtype)
     (gradient,) = torch.autograd.grad((logits * weights).sum(), [last.output])
-    read = gradient.reshape(last.shape[1], queries, -1).abs().sum(dim=(0, 2)) > 0
+    read = gradient.reshape(last.shape[1], tokens, -1).abs().sum(dim=(0, 2)) > 0
     rows = read.nonzero().flatten().tolist()
-    everything, patches = list(range(queries)), list(range(prefix, queries))
+    patches = list(range(prefix, tokens))
     if rows == [0] and prefix:
         return "cls"
     if rows == [0, 1] and prefix >= 2:
         return "distilled"
-    if rows == patches:
-        return "patch_mean"
-    if rows == everything:
-        return "cls_and_patch_mean" if _has_double_head(model, last) else "token_mean"
+    if means.ratios & {tokens, tokens - prefix}:
+        if rows == patches:
+            return "patch_mean"
+        if rows == [0, *patches] and tokens - prefix in means.ratios and prefix:
+            return "cls_and_patch_mean"
+        if rows == list(range(tokens)) and tokens in means.ratios:
+            return "token_mean"
     raise AnatomyError(
         "model",
-        f"its answer depends on the rows {rows} of the last layer",
-        f"of {queries} tokens with {prefix} before the patches, the class token, a pair, the patches "
-        "or all must be read",
-        "pass anatomy=Anatomy(num_prefix_tokens=…, grid_size=…, readout=…)",
+        f"its answer depends on rows {rows[0]} to {rows[-1]} ({len(rows)} of {tokens}) of the last "
+        f"layer, and the means seen average {sorted(means.ratios) or 'nothing'}",
+        f"with {prefix} tokens before the patches, the class token, a pair, a mean of patches or "
+        "tokens, or attention pooling must be read",
+        _REMEDY,
     )
 
 
-def _has_double_head(model: nn.Module, last: AttentionLayer) -> bool:
-    """Tell whether a linear layer reads class token and patch mean side by side."""
-    width = last.shape[1] * last.value.shape[-1]
-    return any(
-        isinstance(module, nn.Linear) and module.in_features == 2 * width
-        and module.out_features not in {width, 2 * width}
-        for module in list(model.modules())[-3:]
-    )
+class _MeanWatch(TorchFunctionMode):
+    """Notes how many numbers each mean in the block averages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ratios: set[int] = set()
+
+    def __torch_function__(  # noqa: PLR0917 (torch's signature)
+        self,
+        func: Callable[..., Any],
+        types: object,  # noqa: ARG002
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call ``func``; note it if it is a mean."""
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in _MEANS and args and result.numel():
+            self.ratios.add(args[0].numel() // result.numel())
+        return result
 
 
 def _any_image(model: nn.Module) -> Float[Tensor, "1 channel height width"]:

@@ -1,6 +1,4 @@
-"""Gradients of the score by the pixels: ``input_x_gradient``, ``integrated_gradients``, ``smooth_grad``."""
-
-from typing import Literal
+"""Gradients by the pixels: ``input_x_gradient``, ``integrated_gradients``, ``smooth_grad``."""
 
 import numpy as np
 import torch
@@ -12,8 +10,6 @@ from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Request, gradients
 from vitrail.explain.trace import accumulation_dtype
 from vitrail.explain.variants import chunks, score_variants
-
-Rule = Literal["gauss_legendre", "midpoint"]
 
 
 @register(
@@ -56,7 +52,7 @@ def integrated_gradients(
     request: Request,
     *,
     steps: int = 32,
-    rule: Rule = "gauss_legendre",
+    rule: str = "gauss_legendre",
     baseline: float = 0.0,
     batch_size: int = 32,
 ) -> Scores:
@@ -142,13 +138,17 @@ def smooth_grad(
     images = request.images.detach()
     dtype = accumulation_dtype(images)
     generator = generator or torch.Generator(device=images.device).manual_seed(0)
+    shape = (1, *images.shape[1:])  # one draw for all images, so that a batch is as one by one
     span = images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True)
     with torch.no_grad():
         request.scores(images)
     total: Tensor | None = None
     for part in chunks(samples, batch=len(images), batch_size=batch_size):
-        drawn = torch.randn(
-            (len(part), *images.shape), generator=generator, dtype=dtype, device=images.device
+        drawn = torch.stack(
+            [
+                torch.randn(shape, generator=generator, dtype=dtype, device=images.device)
+                for _ in part
+            ]
         )
         slope = _slopes(request, images + (noise * span * drawn).to(images.dtype)).to(dtype)
         total = slope.sum(dim=1) if total is None else total + slope.sum(dim=1)
@@ -156,7 +156,7 @@ def smooth_grad(
     return Scores(pixels=total / samples)
 
 
-def quadrature(rule: Rule, steps: int) -> tuple[list[float], list[float]]:
+def quadrature(rule: str, steps: int) -> tuple[list[float], list[float]]:
     """Return nodes in [0, 1] and weights, summing to one, of a quadrature rule.
 
     Raises:

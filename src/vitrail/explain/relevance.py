@@ -14,8 +14,6 @@ from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Recording, Request
 from vitrail.explain.trace import AttentionLayer
 
-Row = Float[Tensor, "target batch token"]
-
 
 @register(
     "relevance",
@@ -33,24 +31,24 @@ def relevance(request: Request, *, start_layer: int = 0) -> Scores:
 
         r ← r + r · mean_h (A_l ⊙ G_l)⁺        for l = last, ..., start_layer
 
-    which is the read-out row of the paper's R ← R + Ā_l R, R = I (eqs. 5 and 6), in O(N² d) a layer.
+    which is the read-out row of the paper's R ← R + Ā_l R, R = I (eqs. 5 and 6).
 
     Args:
         request: Model, images and target.
         start_layer: First layer to take part, 0 nearest the input.
 
     Returns:
-        Non-negative scores of the tokens. The read-out's own starting weight (the identity) is kept.
+        Non-negative scores of the tokens; the read-out's own starting weight (identity) is kept.
 
     Source: chefer2021generic, section 3.1, equations 5 and 6.
 
-    Differs: nothing is normalized. pytorch-grad-cam has no such method; Captum neither; "attention
-    relevance" elsewhere often takes the mean over heads before the positive part.
+    Differs: nothing. The authors' notebooks stretch the map to [0, 1] for display; gradient rollout
+    takes the mean over heads before the positive part, this the positive part first.
     """
     recording = request.record(gradients=True)
     row = _targets(recording)
     for layer, gradient in _downwards(recording, start_layer):
-        row = row + _relevance_step(row, layer, gradient)
+        row = row + _relevance_step(row, layer, gradient=gradient)
     return Scores(tokens=row)
 
 
@@ -70,7 +68,8 @@ def gradient_rollout(
 
     With A_l the attention of layer l and G_l = dy/dA_l, after the softmax and of the same layer::
 
-        F_l = (mean_h A_l ⊙ G_l)⁺,   r ← r · rownorm((F_l + I) / 2)     for l = last, ..., start_layer
+        F_l = (mean_h A_l ⊙ G_l)⁺
+        r ← r · rownorm((F_l + I) / 2)         for l = last, ..., start_layer
 
     Args:
         request: Model, images and target.
@@ -85,8 +84,9 @@ def gradient_rollout(
 
     Source: gildenblat2020 (an idea without a paper); abnar2020 for the rollout itself.
 
-    Differs: vit-explain multiplies layer l's attention by layer L+1-l's gradient, takes that gradient
-    before the softmax instead of after it, and divides columns by row sums; its default discards .9.
+    Differs: vit-explain multiplies layer l's attention by layer L+1-l's gradient, takes that
+    gradient before the softmax instead of after it, and divides columns by row sums; its default
+    discards .9.
     """
     if not 0.0 <= discard_ratio < 1.0:
         raise MethodError(
@@ -95,7 +95,7 @@ def gradient_rollout(
     recording = request.record(gradients=True)
     row = _targets(recording)
     for layer, gradient in _downwards(recording, start_layer):
-        row = _rollout_step(row, layer, gradient, discard_ratio)
+        row = _rollout_step(row, layer, gradient=gradient, discard_ratio=discard_ratio)
     return Scores(tokens=row)
 
 
@@ -144,7 +144,7 @@ def _downwards(recording: Recording, start_layer: int) -> list[tuple[AttentionLa
 
 
 def _relevance_step(
-    row: Float[Tensor, "target batch token"], layer: AttentionLayer, gradient: Tensor
+    row: Float[Tensor, "target batch token"], layer: AttentionLayer, *, gradient: Tensor
 ) -> Float[Tensor, "target batch token"]:
     """Return r · mean_h (A ⊙ G)⁺; r is non-negative, so it may go under the positive part."""
     added = torch.zeros_like(row)
@@ -159,6 +159,7 @@ def _relevance_step(
 def _rollout_step(
     row: Float[Tensor, "target batch token"],
     layer: AttentionLayer,
+    *,
     gradient: Tensor,
     discard_ratio: float,
 ) -> Float[Tensor, "target batch token"]:

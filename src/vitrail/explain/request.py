@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vitrail.errors import MethodError
 from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace
 from vitrail.explain.target import Selection
-from vitrail.explain.trace import AttentionLayer, capture
+from vitrail.explain.trace import AttentionLayer, accumulation_dtype, capture
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,8 +47,9 @@ class Recording:
         """
         batch = self.images.shape[0]
         if self.pool is None:
-            like = self.layers[-1].value[0, 0, 0].float()
-            return self.anatomy.readout_row(like).expand(batch, -1)
+            value = self.layers[-1].value
+            row = self.anatomy.readout_row(value.new_empty(0, dtype=accumulation_dtype(value)))
+            return row.expand(batch, -1)
         row = self.pool.attention().mean(dim=(1, 2))
         return nn.functional.pad(row, (self.anatomy.num_tokens - row.shape[1], 0))
 
@@ -125,6 +126,10 @@ def gradients(
         found = torch.autograd.grad(totals[0], inputs, materialize_grads=True)
         return tuple(part.unsqueeze(0) for part in found)
     eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
-    return torch.autograd.grad(
+    found = torch.autograd.grad(
         totals, inputs, grad_outputs=eye, is_grads_batched=True, materialize_grads=True
+    )  # torch gives the zeros of inputs that play no part without the target axis
+    return tuple(
+        part if part.ndim > source.ndim else part.expand(len(totals), *part.shape)
+        for part, source in zip(found, inputs, strict=True)
     )

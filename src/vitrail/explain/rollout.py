@@ -163,7 +163,7 @@ def _fused_blocks(
     """Return the fused attention of one layer in blocks of queries, thinned over the whole matrix."""
     fuse = {"mean": torch.mean, "max": torch.amax, "min": torch.amin}[fusion]
     blocks = [
-        (start, fuse(layer.attention(start, stop), dim=1)) for start, stop in layer.blocks(2**20)
+        (start, fuse(layer.attention(start, stop), dim=1)) for start, stop in layer.blocks()
     ]
     if discard_ratio == 0.0:
         return blocks

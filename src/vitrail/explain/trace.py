@@ -24,7 +24,7 @@ from vitrail.explain.folded import folded_attention
 _SOFTMAX = frozenset({"softmax", "_softmax"})
 _KEEPS_ATTENTION = frozenset({"dropout", "to", "type", "type_as", "float", "contiguous", "clone"})
 _PRODUCT = frozenset({"matmul", "__matmul__", "bmm", "einsum"})
-_FOREIGN = ("flash_attn", "flex_attention", "flash_attention", "memory_efficient_attention", "sage")
+_FOREIGN = ("flash_attn", "flash_attention", "flex_attention", "efficient_attention", "sageattn")
 
 _plain_multi_head_attention = types.FunctionType(
     F.multi_head_attention_forward.__code__,
@@ -93,7 +93,7 @@ class AttentionLayer:
         scores = scores + self._bias(scores, start)
         return scores.softmax(dim=-1).nan_to_num(nan=0.0)
 
-    def blocks(self, max_entries: int = 2**24) -> Iterator[tuple[int, int]]:
+    def blocks(self, max_entries: int = 2**22) -> Iterator[tuple[int, int]]:
         """Yield ranges of queries whose attention rows hold at most ``max_entries`` numbers."""
         batch, heads, queries, keys = self.shape
         step = max(1, max_entries // (batch * heads * keys))
@@ -190,7 +190,13 @@ def capture(
         if _is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(recorder)
-        yield recorder.trace
+        try:
+            yield recorder.trace
+        except RuntimeError as error:
+            # Flex attention compiles itself, and dynamo wraps the refusal raised inside it.
+            if isinstance(error, CaptureError) or "flex_attention" not in str(error):
+                raise
+            raise _foreign("flex_attention") from error
     recorder.finish()
 
 
@@ -231,14 +237,10 @@ class _Recorder(TorchFunctionMode):
         if func is F.multi_head_attention_forward:
             return self._multi_head(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if any(part in f"{getattr(func, '__module__', '')}.{func}" for part in _FOREIGN):
-            raise CaptureError(
-                "model",
-                f"it computes attention with {name or func}",
-                "only PyTorch's own attention can be recorded",
-                "build the model with scaled_dot_product_attention (for Hugging Face: "
-                "attn_implementation='sdpa')",
-            )
+        if type(func).__module__.startswith(("torch._ops", "torch._higher_order_ops")) and any(
+            kernel in str(func) for kernel in _FOREIGN
+        ):
+            raise _foreign(str(func))
         result = func(*args, **kwargs)
         self._watch(name, args, kwargs, result)
         return result
@@ -363,6 +365,17 @@ class _Recorder(TorchFunctionMode):
             "call the model inside the block; for a model without such attention use a gradient or "
             "black-box method (see vitrail.explain.methods())",
         )
+
+
+def _foreign(kernel: str) -> CaptureError:
+    """Name a kernel that cannot be recorded."""
+    return CaptureError(
+        "model",
+        f"it computes attention with {kernel}",
+        "only PyTorch's own attention can be recorded",
+        "build the model with scaled_dot_product_attention (for Hugging Face: "
+        "attn_implementation='sdpa')",
+    )
 
 
 def _averages_values(equation: str) -> bool:

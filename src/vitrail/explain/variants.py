@@ -9,6 +9,7 @@ from torch import Tensor
 from vitrail.errors import MethodError
 from vitrail.explain.request import Request
 from vitrail.explain.target import Selection
+from vitrail.explain.tokens import entered
 
 Batch = Float[Tensor, "batch channel height width"]
 
@@ -48,12 +49,13 @@ def score_variants(
 ) -> Float[Tensor, "target variant batch"]:
     """Run every variant of the batch in one pass and return its scores (with their graph)."""
     count, batch = images.shape[:2]
-    output = request.model(images.flatten(0, 1))
-    return tiled(request.selection, count).scores(output).unflatten(1, (count, batch))
+    with entered(request.model):
+        output = request.model(images.flatten(0, 1))
+    return tiled(request.selection, count).scores(output).reshape(-1, count, batch)
 
 
 def score_all(
-    request: Request, count: int, make: Callable[[int], Batch], *, batch_size: int
+    request: Request, count: int, *, make: Callable[[int], Batch], batch_size: int
 ) -> Float[Tensor, "target variant batch"]:
     """Score ``count`` variants, made one by one, without a graph; at least float32.
 
