@@ -54,9 +54,7 @@ def test_attention_gradients_of_all_classes_are_the_golden_gradients(model, imag
     found = torch.autograd.grad(
         logits.sum(0), outputs, grad_outputs=torch.eye(5), is_grads_batched=True
     )
-    rows = [
-        layer.attention_gradient(part) for layer, part in zip(trace.layers, found, strict=True)
-    ]
+    rows = [layer.attention_gradient(part) for layer, part in zip(trace.layers, found, strict=True)]
     ours = torch.stack(rows, dim=0).permute(2, 1, 0, 3, 4, 5)
     assert worst(ours, inputs["attn_grad"], axes=(2, 3, 4, 5)) <= 2e-5
 

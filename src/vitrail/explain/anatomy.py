@@ -1,4 +1,4 @@
-"""Where a model keeps its patches: prefix tokens, patch grid, and the rows it reads the answer from.
+"""Where a model keeps its patches: prefix tokens, patch grid, and the rows the answer is read from.
 
 Found from the model's own attributes (no model library is imported), settled where attributes are
 silent by a gradient through the head of one recorded image, and always checked against the number
@@ -28,9 +28,9 @@ _MEANS = frozenset({"mean", "sum", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
 Readout = Literal["cls", "patch_mean", "token_mean", "cls_and_patch_mean", "distilled", "map"]
 """Which rows of the last layer the answer is read from.
 
-``cls`` the class token (token 0) · ``patch_mean`` the mean of the patches · ``token_mean`` the mean of
-all tokens · ``cls_and_patch_mean`` both, side by side (DINOv2's linear head) · ``distilled`` the mean of
-class and distillation token · ``map`` attention pooling: a learned query over the tokens.
+``cls`` the class token (token 0) · ``patch_mean`` the mean of the patches · ``token_mean`` the mean
+of all tokens · ``cls_and_patch_mean`` both, side by side (DINOv2's linear head) · ``distilled`` the
+mean of class and distillation token · ``map`` attention pooling: a learned query over the tokens.
 """
 
 _PREFIX_NAMES = frozenset(
@@ -65,7 +65,7 @@ class Anatomy:
             raise AnatomyError(
                 "anatomy",
                 f"{self.num_prefix_tokens} prefix tokens, grid {self.grid_size}",
-                f"the read-out {self.readout!r} needs at least {needed} prefix tokens and one patch",
+                f"the read-out {self.readout!r} needs {needed} or more prefix tokens, and a patch",
                 "pass the model's real layout",
             )
 
@@ -129,16 +129,16 @@ def fit_trace(trace: AttentionTrace, anatomy: Anatomy, *, batch: int) -> Encoder
     if anatomy.readout == "map":
         pool = layers.pop()
         if pool.shape[3] not in {anatomy.num_tokens, anatomy.num_patches} or pool.shape[0] != batch:
-            raise _misfit(trace, anatomy, batch)
+            raise _misfit(trace, anatomy, batch=batch)
     tokens = anatomy.num_tokens
     if not layers or any(
         (layer.shape[0], *layer.shape[2:]) != (batch, tokens, tokens) for layer in layers
     ):
-        raise _misfit(trace, anatomy, batch)
+        raise _misfit(trace, anatomy, batch=batch)
     return Encoder(layers=tuple(layers), pool=pool)
 
 
-def _misfit(trace: AttentionTrace, anatomy: Anatomy, batch: int) -> AnatomyError:
+def _misfit(trace: AttentionTrace, anatomy: Anatomy, *, batch: int) -> AnatomyError:
     """Say what was seen and what was expected."""
     rows, columns = anatomy.grid_size
     expected = (
@@ -170,7 +170,7 @@ def _no_patches(model: nn.Module, image: Tensor) -> AnatomyError:
     return AnatomyError(
         "model",
         f"{type(model).__name__} shows no patch embedding; {trace.summary()}",
-        "a patch grid needs a patch_size attribute or a first convolution whose stride is its kernel",
+        "the grid needs a patch_size attribute or a first convolution whose stride is its kernel",
         _WINDOWED if _is_windowed(trace, 1) else _REMEDY,
     )
 
@@ -197,7 +197,8 @@ def anatomy(model: nn.Module, images: Tensor | None = None) -> Anatomy:
     return Anatomy(
         num_prefix_tokens=prefix,
         grid_size=grid,
-        readout=_declared_readout(model) or _probed_readout(model, images[:1], prefix, grid),
+        readout=_declared_readout(model)
+        or _probed_readout(model, images[:1], prefix=prefix, grid=grid),
     )
 
 
@@ -253,7 +254,7 @@ def _declared_readout(model: nn.Module) -> Readout | None:
 
 
 def _probed_readout(
-    model: nn.Module, image: Tensor, prefix: int, grid: tuple[int, int]
+    model: nn.Module, image: Tensor, *, prefix: int, grid: tuple[int, int]
 ) -> Readout:
     """Find the read-out rows: those of the last layer's output that the logits depend on.
 
@@ -270,7 +271,7 @@ def _probed_readout(
     if pooled:
         return "map"
     weights = torch.linspace(1.0, 2.0, logits.shape[1], device=logits.device, dtype=logits.dtype)
-    (gradient,) = torch.autograd.grad((logits * weights).sum(), [last.output])
+    (gradient,) = torch.autograd.grad((logits * weights).sum(), last.kept_output)
     read = gradient.reshape(last.shape[1], tokens, -1).abs().sum(dim=(0, 2)) > 0
     rows = read.nonzero().flatten().tolist()
     patches = list(range(prefix, tokens))
@@ -305,7 +306,7 @@ class _MeanWatch(TorchFunctionMode):
     def __torch_function__(  # noqa: PLR0917 (torch's signature)
         self,
         func: Callable[..., Any],
-        types: object,  # noqa: ARG002
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:

@@ -158,7 +158,7 @@ class Attribution:
         return Overlay(np.rint(mixed).astype(np.uint8), f"colors span {words} ({whose})")
 
     def save(self, path: Path) -> None:
-        """Write the arrays as ``.npz`` and the facts as ``.json`` beside it, each whole or not at all.
+        """Write the arrays as ``.npz`` and the facts as ``.json`` beside it, each atomically.
 
         A single map is stored as ``values`` [row, column]; a batch keeps its axes.
 
@@ -177,7 +177,7 @@ class Attribution:
                 array = array.float() if array.is_floating_point() else array
                 arrays[name] = (array[0] if single else array).numpy()
         content = io.BytesIO()
-        np.savez_compressed(content, **arrays)  # type: ignore[arg-type] (numpy's stub of **kwds)
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
         facts = {name: getattr(self, name) for name in _FACTS}
         share = self.prefix_share
         checks = {
@@ -200,7 +200,7 @@ class Attribution:
         try:
             facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             with np.load(path, allow_pickle=False) as arrays:
-                tensors = {
+                tensors: dict[str, Any] = {
                     name: torch.from_numpy(arrays[name][None] if facts["single"] else arrays[name])
                     for name in _TENSORS
                     if name in arrays

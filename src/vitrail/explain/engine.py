@@ -22,7 +22,7 @@ logger = logging.getLogger("vitrail")
 
 def explain(
     model: nn.Module,
-    images: Float[Tensor, "batch channel height width"],
+    images: Tensor,
     *,
     method: str = "relevance",
     target: Target = "predicted",
@@ -34,7 +34,8 @@ def explain(
 
     Args:
         model: Any classifier in eval mode; attention methods need a Vision Transformer.
-        images: The model's input, normalized as it expects; taken to its device and type.
+        images: Floats [batch, channel, height, width], normalized as the model expects; taken to
+            its device and type.
         method: Name in :func:`~vitrail.explain.registry.methods`.
         target: ``"predicted"``, ``"all"`` (a leading class axis), a class, one class an image, or a
             callable from the model's output to one number an image.
@@ -68,7 +69,7 @@ def explain(
     chosen = find_method(method)
     settled = chosen.settle(parameters)
     _check_model(model)
-    _check_question(chosen, target, versus)
+    _check_question(chosen, target, versus=versus)
     images = _as_input(model, images)
     every = isinstance(target, str) and target == "all"
 
@@ -80,11 +81,11 @@ def explain(
         return chosen.function(request, **settled), selection
 
     _check_target_length(target, len(images))
-    parts = _in_batches(run, len(images), settled.get("generator"))
+    parts = _in_batches(run, len(images), generator=settled.get("generator"))
     scores = _joined([scores for scores, _ in parts])
     classes = [selection.classes for _, selection in parts]
     known = [part for part in classes if part is not None] if chosen.class_specific else []
-    tensors = _on_grid(scores, model, images, anatomy)
+    tensors = _on_grid(scores, model, images=images, layout=anatomy)
     if known:
         tensors["classes"] = torch.cat(known, dim=1)
     if not every:
@@ -102,7 +103,7 @@ def explain(
 
 def attention_maps(
     model: nn.Module,
-    images: Float[Tensor, "batch channel height width"],
+    images: Tensor,
     *,
     anatomy: Anatomy | None = None,
 ) -> Float[Tensor, "layer batch head row column"]:
@@ -140,7 +141,7 @@ def _check_model(model: nn.Module) -> None:
             )
 
 
-def _check_question(method: Method, target: Target, versus: int | None) -> None:
+def _check_question(method: Method, target: Target, *, versus: int | None) -> None:
     """Refuse questions that the method cannot answer."""
     if method.needs == "gradient" and torch.is_inference_mode_enabled():
         raise MethodError(
@@ -205,7 +206,7 @@ def _as_input(model: nn.Module, images: Tensor) -> Float[Tensor, "batch channel 
 
 
 def _in_batches(
-    run: Callable[[int, int], tuple[Scores, Selection]], total: int, generator: object
+    run: Callable[[int, int], tuple[Scores, Selection]], total: int, *, generator: object
 ) -> list[tuple[Scores, Selection]]:
     """Run all images at once; where memory ends, halve the batch and go on, saying so."""
     step, start = total, 0
@@ -249,7 +250,7 @@ def _joined(parts: list[Scores]) -> Scores:
 
 
 def _on_grid(
-    scores: Scores, model: nn.Module, images: Tensor, layout: Anatomy | None
+    scores: Scores, model: nn.Module, *, images: Tensor, layout: Anatomy | None
 ) -> dict[str, Any]:
     """Return ``values`` on the patch grid, with what else the method found."""
     found: dict[str, Any] = {}
@@ -260,7 +261,7 @@ def _on_grid(
         layout = layout or find_anatomy(model, images)
         prefix = layout.num_prefix_tokens
         found["prefix"] = tokens[..., :prefix]
-        found["values"] = tokens[..., prefix:].unflatten(-1, layout.grid_size)
+        found["values"] = tokens[..., prefix:].reshape(*tokens.shape[:2], *layout.grid_size)
     elif scores.pixels is not None:
         pixels = scores.pixels.detach()
         found["pixels"] = pixels
@@ -273,11 +274,12 @@ def _on_grid(
 def patch_sums(
     pixels: Float[Tensor, "target batch channel height width"], patch: tuple[int, int]
 ) -> Float[Tensor, "target batch row column"]:
-    """Sum over channels and the pixels of each patch; pixels beyond the last whole patch are left."""
+    """Sum over channels and the pixels of each patch; pixels past the last whole one are left."""
     height, width = pixels.shape[-2:]
     rows, columns = height // patch[0], width // patch[1]
     inner = pixels.sum(dim=2)[..., : rows * patch[0], : columns * patch[1]]
-    return inner.unflatten(-1, (columns, patch[1])).unflatten(-3, (rows, patch[0])).sum(dim=(-3, -1))
+    tiles = inner.reshape(*inner.shape[:2], rows, patch[0], columns, patch[1])
+    return tiles.sum(dim=(-3, -1))
 
 
 def _in_words(target: Target, versus: int | None) -> str:

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from torch import Tensor
 
 
-def folded_attention(
+def folded_attention(  # noqa: PLR0917 (torch's signature)
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -55,18 +55,18 @@ class _Backward(torch.autograd.Function):
     def forward(*inputs: Any) -> Any:
         gradient, query, key, value, mask, (is_causal, scale) = inputs
         with torch.enable_grad():
-            parts = [part.detach().requires_grad_() for part in (query, key, value)]
+            query, key, value = (part.detach().requires_grad_() for part in (query, key, value))
             output = F.scaled_dot_product_attention(
-                *parts, attn_mask=mask, is_causal=is_causal, scale=scale
+                query, key, value, attn_mask=mask, is_causal=is_causal, scale=scale
             )
-        return torch.autograd.grad(output, parts, gradient)
+        return torch.autograd.grad(output, (query, key, value), gradient)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: PLR0917 (torch's)
         """Save nothing: nobody differentiates twice."""
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
+    def vmap(info: Any, in_dims: Any, /, *inputs: Any) -> Any:
         gradient, *parts, mask, settings = inputs
         size = info.batch_size
         gradient = gradient.movedim(in_dims[0], 0)

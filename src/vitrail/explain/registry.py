@@ -15,7 +15,8 @@ parameters to :class:`Scores`::
 What comes back has a leading target axis (1 unless ``target="all"``). Exactly one of ``tokens``
 (prefix tokens first), ``pixels`` or ``grid`` is given. ``explain`` does the rest: target selection,
 refusals, batching under memory pressure, the patch grid, the record of parameters. Parameters
-are the keyword-only arguments with their defaults; an unknown one is refused by name before anything runs.
+are the keyword-only arguments with their defaults; an unknown one is refused by name before
+anything runs.
 
 A method that only needs gradients of pixels runs ``request.scores(images)`` under its own graph and
 :func:`~vitrail.explain.request.gradients`; a black box runs ``request.scores`` under ``no_grad``.
@@ -103,7 +104,7 @@ class Method:
 _METHODS: dict[str, Method] = {}
 
 
-def register(  # noqa: PLR0913 (a row of the table)
+def register(
     name: str,
     *,
     needs: Needs,

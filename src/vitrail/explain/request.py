@@ -82,7 +82,9 @@ class Request:
         """
         layout = self.anatomy()
         images = self.images.detach().clone().requires_grad_() if gradients else self.images
-        several = self.selection.target == "all" if isinstance(self.selection.target, str) else False
+        several = (
+            self.selection.target == "all" if isinstance(self.selection.target, str) else False
+        )
         with (
             torch.set_grad_enabled(gradients),
             capture(self.model, keep_output=gradients, fold_targets=gradients and several) as trace,

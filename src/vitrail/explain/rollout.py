@@ -1,7 +1,5 @@
 """Attention as it is, and attention rolled out through the layers: maps that know no class."""
 
-from typing import Literal, get_args
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,7 +9,7 @@ from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Recording, Request
 from vitrail.explain.trace import AttentionLayer
 
-HeadFusion = Literal["mean", "max", "min"]
+HEAD_FUSIONS = ("mean", "max", "min")
 
 
 @register(
@@ -40,11 +38,11 @@ def raw_attention(request: Request, *, layer: int = -1, head: int | None = None)
     Source: dosovitskiy2021image, appendix D.7 (their figure is a rollout; this is one layer).
     """
     rows = _read_out_rows(request.record())
-    _check_index("layer", layer, len(rows))
+    _check_index("layer", layer, length=len(rows))
     chosen = rows[layer]
     if head is None:
         return Scores(tokens=chosen.mean(dim=1).unsqueeze(0))
-    _check_index("head", head, chosen.shape[1])
+    _check_index("head", head, length=chosen.shape[1])
     return Scores(tokens=chosen[:, head].unsqueeze(0))
 
 
@@ -56,9 +54,8 @@ def attention_of(recording: Recording) -> Float[Tensor, "layer batch head row co
     prefix = recording.anatomy.num_prefix_tokens
     rows = _read_out_rows(recording)
     rows = [row for row in rows if row.shape[1] == rows[0].shape[1]]
-    return torch.stack([row[..., prefix:] for row in rows]).unflatten(
-        -1, recording.anatomy.grid_size
-    )
+    stacked = torch.stack([row[..., prefix:] for row in rows])
+    return stacked.reshape(*stacked.shape[:3], *recording.anatomy.grid_size)
 
 
 def _read_out_rows(recording: Recording) -> list[Float[Tensor, "batch head token"]]:
@@ -77,12 +74,10 @@ def _weighted_rows(
 ) -> Float[Tensor, "batch head key"]:
     """Return weights · A for each head."""
     start, stop = _span(weights)
-    total = 0.0
-    for low, high in layer.blocks():
-        low, high = max(low, start), min(high, stop)
-        if low < high:
-            rows = layer.attention(low, high)
-            total = total + torch.einsum("bq,bhqk->bhk", weights[:, low:high].to(rows), rows)
+    total = weights.new_zeros(*layer.shape[:2], layer.shape[3])
+    for low, high in layer.blocks(start=start, stop=stop):
+        rows = layer.attention(low, high)
+        total += torch.einsum("bq,bhqk->bhk", weights[:, low:high], rows)
     return total
 
 
@@ -98,14 +93,14 @@ def _weighted_rows(
 def rollout(
     request: Request,
     *,
-    head_fusion: HeadFusion = "mean",
+    head_fusion: str = "mean",
     discard_ratio: float = 0.0,
     residual: float = 0.5,
     start_layer: int = 0,
 ) -> Scores:
     r"""Follow attention from the read-out row down to the input.
 
-    With ``F_l`` the fusion of the heads of ``A_l`` and ``Ā_l = rownorm(residual · I + (1 −
+    With ``F_l`` the fusion of the heads of ``A_l`` and ``Ā_l = rownorm(residual · I + (1 -
     residual) · F_l)``, the map is the read-out row of ``Ā_L ⋯ Ā_1``. Only that row is computed,
     ``r ← r Ā_l`` from the last layer down, with the rows of ``A_l`` recomputed in blocks: O(L N² d)
     time and O(L N d) memory instead of O(L N³) and O(L H N²).
@@ -124,20 +119,23 @@ def rollout(
     Source: abnar2020quantifying, section 3, attention rollout.
 
     Differs: jacobgil/vit-explain divides columns by row sums (no ``keepdim``) and thins only the
-        first image of a batch; its defaults are ``max`` and 0.9. Chefer's Transformer-Explainability
-        leaves the row normalization out in four of six copies. Tests restate them.
+        first image of a batch; its defaults are ``max`` and 0.9. Chefer's
+        Transformer-Explainability leaves the row normalization out in four of six copies. Tests
+        restate vit-explain's.
     """
-    _check_rollout(head_fusion, discard_ratio, residual)
+    _check_rollout(head_fusion, discard_ratio, residual=residual)
     recording = request.record()
-    _check_index("start_layer", start_layer, len(recording.layers))
+    _check_index("start_layer", start_layer, length=len(recording.layers))
     keep_first = recording.anatomy.num_prefix_tokens > 0
     row = recording.first_row()
     for layer in reversed(recording.layers[start_layer:]):
         if head_fusion == "mean" and discard_ratio == 0.0:
             row = residual * row + (1.0 - residual) * mean_product(layer, row)
         else:
-            fused = _fused_blocks(layer, head_fusion, discard_ratio, keep_first=keep_first)
-            row = _normalized_product(row, fused, residual)
+            fused = _fused_blocks(
+                layer, head_fusion, discard_ratio=discard_ratio, keep_first=keep_first
+            )
+            row = _normalized_product(row, fused, residual=residual)
     return Scores(tokens=row.unsqueeze(0))
 
 
@@ -158,12 +156,11 @@ def _span(row: Float[Tensor, "batch query"]) -> tuple[int, int]:
 
 
 def _fused_blocks(
-    layer: AttentionLayer, fusion: HeadFusion, discard_ratio: float, *, keep_first: bool
+    layer: AttentionLayer, fusion: str, *, discard_ratio: float, keep_first: bool
 ) -> list[tuple[int, Float[Tensor, "batch query key"]]]:
-    """Return the fused attention of one layer in blocks of queries, thinned over the whole matrix."""
-    fuse = {"mean": torch.mean, "max": torch.amax, "min": torch.amin}[fusion]
+    """Return a layer's fused attention in blocks of queries, thinned over the whole matrix."""
     blocks = [
-        (start, fuse(layer.attention(start, stop), dim=1)) for start, stop in layer.blocks()
+        (start, _fused(layer.attention(start, stop), fusion)) for start, stop in layer.blocks()
     ]
     if discard_ratio == 0.0:
         return blocks
@@ -179,12 +176,22 @@ def _fused_blocks(
     return [(0, whole)]
 
 
+def _fused(
+    rows: Float[Tensor, "batch head query key"], fusion: str
+) -> Float[Tensor, "batch query key"]:
+    """Fuse the heads."""
+    if fusion == "max":
+        return rows.amax(dim=1)
+    return rows.amin(dim=1) if fusion == "min" else rows.mean(dim=1)
+
+
 def _normalized_product(
     row: Float[Tensor, "batch query"],
     blocks: list[tuple[int, Float[Tensor, "batch query key"]]],
+    *,
     residual: float,
 ) -> Float[Tensor, "batch key"]:
-    """Return ``row · rownorm(residual · I + (1 − residual) · F)``."""
+    """Return ``row · rownorm(residual · I + (1 - residual) · F)``."""
     result = torch.zeros_like(row)
     for start, fused in blocks:
         stop = start + fused.shape[1]
@@ -195,10 +202,10 @@ def _normalized_product(
     return result
 
 
-def _check_rollout(head_fusion: str, discard_ratio: float, residual: float) -> None:
+def _check_rollout(head_fusion: str, discard_ratio: float, *, residual: float) -> None:
     """Refuse parameters out of range."""
-    if head_fusion not in get_args(HeadFusion):
-        rule = f"it must be one of {', '.join(get_args(HeadFusion))}"
+    if head_fusion not in HEAD_FUSIONS:
+        rule = f"it must be one of {', '.join(HEAD_FUSIONS)}"
         raise MethodError("head_fusion", repr(head_fusion), rule, "pass head_fusion='mean'")
     if not 0.0 <= discard_ratio < 1.0:
         raise MethodError(
@@ -210,7 +217,7 @@ def _check_rollout(head_fusion: str, discard_ratio: float, residual: float) -> N
         )
 
 
-def _check_index(argument: str, index: int, length: int) -> None:
+def _check_index(argument: str, index: int, *, length: int) -> None:
     """Refuse an index outside ``length`` things."""
     if not -length <= index < length:
         raise MethodError(

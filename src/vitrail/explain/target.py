@@ -120,7 +120,7 @@ class Selection:
         """Return the class of each number to explain."""
         batch, num_classes = logits.shape
         if self.versus is not None:
-            _check_range("versus", torch.tensor([self.versus]), num_classes)
+            _check_range("versus", torch.tensor([self.versus]), num_classes=num_classes)
         if isinstance(self.target, str):
             if self.target == "predicted":
                 return logits.argmax(dim=1).unsqueeze(0)
@@ -145,11 +145,11 @@ class Selection:
                 "it must be one class, or one class an image",
                 "pass an int or a sequence as long as the batch",
             )
-        _check_range("target", chosen, num_classes)
+        _check_range("target", chosen, num_classes=num_classes)
         return chosen.to(logits.device, torch.long).expand(batch).unsqueeze(0)
 
 
-def _check_range(argument: str, classes: Tensor, num_classes: int) -> None:
+def _check_range(argument: str, classes: Tensor, *, num_classes: int) -> None:
     """Refuse classes that the model does not have."""
     wrong = classes[(classes < 0) | (classes >= num_classes)]
     if wrong.numel():

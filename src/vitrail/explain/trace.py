@@ -1,25 +1,27 @@
 """Record the attention of any model without touching it.
 
-:func:`capture` opens a ``TorchFunctionMode`` for the length of a ``with`` block. The mode sees every
-call of ``scaled_dot_product_attention``, of ``multi_head_attention_forward`` and of a written-out
-``softmax(Q Kᵀ) V``, whoever makes it, and leaves nothing behind: no hook, no flag, no patched class.
-Fused attention stays fused; rows of attention are recomputed from the queries and keys on demand.
+:func:`capture` opens a ``TorchFunctionMode`` for the length of a ``with`` block. The mode sees
+every call of ``scaled_dot_product_attention``, of ``multi_head_attention_forward`` and of a
+written-out ``softmax(Q Kᵀ) V``, whoever makes it, and leaves nothing behind: no hook, no flag, no
+patched class. Fused attention stays fused; rows of attention are recomputed from the queries and
+keys on demand.
 """
 
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vitrail.errors import CaptureError
 from vitrail.explain.folded import folded_attention
+from vitrail.explain.layer import AttentionLayer, AttentionTrace, accumulation_dtype
+
+__all__ = ["AttentionLayer", "AttentionTrace", "accumulation_dtype", "capture"]
 
 _SOFTMAX = frozenset({"softmax", "_softmax"})
 _KEEPS_ATTENTION = frozenset({"dropout", "to", "type", "type_as", "float", "contiguous", "clone"})
@@ -33,128 +35,6 @@ _plain_multi_head_attention = types.FunctionType(
     F.multi_head_attention_forward.__defaults__,
 )
 """A private copy that never asks for overrides: torch's own would call the mode back for ever."""
-
-
-def accumulation_dtype(tensor: Tensor) -> torch.dtype:
-    """Return the type to sum in: float64 for float64, else float32."""
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class AttentionLayer:
-    """One recorded attention call; leading axes are ``[batch, head]``.
-
-    Attributes:
-        query: Before scaling; None where the model wrote its softmax out.
-        key: As ``query``; shared keys of grouped heads are repeated.
-        value: What attention averages.
-        output: The tensor that the model goes on with: differentiate with respect to it. None
-            where the capture was told not to keep it.
-        mask: Boolean (True = may attend) or added to the scores; broadcasts to [batch head query key].
-        scale: Factor of the scores.
-        is_causal: Whether query i sees only keys up to i.
-        matrix: The attention itself, where the model wrote its softmax out and so made it anyway.
-    """
-
-    query: Float[Tensor, "batch head query dim"] | None
-    key: Float[Tensor, "batch head key dim"] | None
-    value: Float[Tensor, "batch head key value_dim"]
-    output: Tensor | None
-    mask: Tensor | None = None
-    scale: float = 1.0
-    is_causal: bool = False
-    matrix: Float[Tensor, "batch head query key"] | None = None
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Batch, heads, queries, keys."""
-        rows = self.matrix if self.matrix is not None else self.query
-        assert rows is not None  # noqa: S101 (one of the two is always recorded)
-        return rows.shape[0], rows.shape[1], rows.shape[2], self.value.shape[2]
-
-    def attention(
-        self, start: int = 0, stop: int | None = None
-    ) -> Float[Tensor, "batch head query key"]:
-        """Return the attention rows of queries ``start`` to ``stop``, end exclusive.
-
-        Returns:
-            At least float32; each row sums to one (to zero where the mask hides every key).
-        """
-        if self.matrix is not None:
-            rows = self.matrix[:, :, start:stop]
-            return rows.to(accumulation_dtype(rows))
-        assert self.query is not None  # noqa: S101 (see shape)
-        assert self.key is not None  # noqa: S101
-        dtype = accumulation_dtype(self.query)
-        query = self.query[:, :, start:stop].to(dtype) * self.scale
-        scores = query @ self.key.to(dtype).transpose(-2, -1)
-        if self.mask is None and not self.is_causal:
-            return scores.softmax(dim=-1)
-        scores = scores + self._bias(scores, start)
-        return scores.softmax(dim=-1).nan_to_num(nan=0.0)
-
-    def blocks(self, max_entries: int = 2**22) -> Iterator[tuple[int, int]]:
-        """Yield ranges of queries whose attention rows hold at most ``max_entries`` numbers."""
-        batch, heads, queries, keys = self.shape
-        step = max(1, max_entries // (batch * heads * keys))
-        for start in range(0, queries, step):
-            yield start, min(start + step, queries)
-
-    def attention_gradient(
-        self, output_gradient: Float[Tensor, "*any"], start: int = 0, stop: int | None = None
-    ) -> Float[Tensor, "*target batch head query key"]:
-        """Turn dy/dO into dy/dA = (dy/dO) Vᵀ for the rows ``start`` to ``stop``.
-
-        Args:
-            output_gradient: Gradient with respect to ``output``, any leading target axes before.
-            start: First query.
-            stop: Last query, exclusive.
-        """
-        assert self.output is not None  # noqa: S101 (gradients are asked of kept outputs only)
-        batch, heads, queries, _ = self.shape
-        leading = output_gradient.shape[: output_gradient.ndim - self.output.ndim]
-        gradient = output_gradient.reshape(*leading, batch, heads, queries, -1)
-        dtype = accumulation_dtype(gradient)
-        rows = gradient[..., start:stop, :].to(dtype)
-        return rows @ self.value.detach().to(dtype).transpose(-2, -1)
-
-    def _bias(self, scores: Tensor, start: int) -> Tensor:
-        """Return what mask and causality add to ``scores``, whose first query is ``start``."""
-        bias = torch.zeros_like(scores[:1, :1])
-        queries, keys = scores.shape[-2:]
-        if self.is_causal:
-            ones = torch.ones(start + queries, keys, dtype=torch.bool, device=scores.device)
-            bias = bias.masked_fill(~ones.tril()[start:], float("-inf"))
-        if self.mask is None:
-            return bias
-        mask = self.mask
-        if mask.ndim >= 2 and mask.shape[-2] > 1:
-            mask = mask[..., start : start + queries, :]
-        if mask.dtype == torch.bool:
-            return bias.masked_fill(~mask, float("-inf"))
-        return bias + mask.to(scores.dtype)
-
-
-@dataclass(eq=False)
-class AttentionTrace:
-    """The attention calls of one forward pass, in their order: ``layers[0]`` is nearest the input."""
-
-    layers: list[AttentionLayer] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        """Count the recorded calls."""
-        return len(self.layers)
-
-    def summary(self) -> str:
-        """Name what was seen, for error messages."""
-        if not self.layers:
-            return "no attention call"
-        shapes = [
-            f"{heads} heads {queries}x{keys} (batch {batch})"
-            for batch, heads, queries, keys in (layer.shape for layer in self.layers)
-        ]
-        kinds = ", ".join(dict.fromkeys(shapes))
-        return f"{len(shapes)} attention calls: {kinds}"
 
 
 @contextmanager
@@ -226,7 +106,7 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(  # noqa: PLR0917 (torch's signature)
         self,
         func: Callable[..., Any],
-        types: object,  # noqa: ARG002
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -242,11 +122,11 @@ class _Recorder(TorchFunctionMode):
         ):
             raise _foreign(str(func))
         result = func(*args, **kwargs)
-        self._watch(name, args, kwargs, result)
+        self._watch(name, args, kwargs=kwargs, result=result)
         return result
 
     def _watch(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+        self, name: str, args: tuple[Any, ...], *, kwargs: dict[str, Any], result: Any
     ) -> None:
         """Note projections, and follow a softmax to its product with the values."""
         if name == "linear":
@@ -261,9 +141,9 @@ class _Recorder(TorchFunctionMode):
             del self._matrices[id(args[0])]
             self._matrices[id(result)] = result
         elif name in _PRODUCT:
-            self._product(name, args, result)
+            self._product(name, args, result=result)
 
-    def _product(self, name: str, args: tuple[Any, ...], result: Tensor) -> None:
+    def _product(self, name: str, args: tuple[Any, ...], *, result: Tensor) -> None:
         """Record a written-out layer if ``args`` are attention and values."""
         equation, operands = (args[0], args[1:]) if name == "einsum" else (None, args)
         if len(operands) != 2 or id(operands[0]) not in self._matrices:
@@ -285,7 +165,7 @@ class _Recorder(TorchFunctionMode):
             )
         )
 
-    def _fused(  # noqa: PLR0917, PLR0913 (torch's signature)
+    def _fused(  # noqa: PLR0917 (torch's signature)
         self,
         query: Tensor,
         key: Tensor,
@@ -299,8 +179,10 @@ class _Recorder(TorchFunctionMode):
         """Call fused attention and record it."""
         if dropout_p > 0.0:
             raise CaptureError(
-                "model", f"attention dropout is on (p={dropout_p})", "a trace is of one function, "
-                "not of a random draw", "call model.eval() first",
+                "model",
+                f"attention dropout is on (p={dropout_p})",
+                "a trace is of one function, not of a random draw",
+                "call model.eval() first",
             )
         if enable_gqa:
             groups = query.shape[-3] // key.shape[-3]
@@ -309,7 +191,11 @@ class _Recorder(TorchFunctionMode):
         output = attend(query, key, value, attn_mask=attn_mask, is_causal=is_causal, scale=scale)
         if query.ndim == 3:
             query, key, value = (part.unsqueeze(1) for part in (query, key, value))
-            attn_mask = attn_mask.unsqueeze(1) if attn_mask is not None and attn_mask.ndim == 3 else attn_mask
+            attn_mask = (
+                attn_mask.unsqueeze(1)
+                if attn_mask is not None and attn_mask.ndim == 3
+                else attn_mask
+            )
         self._add(
             AttentionLayer(
                 query=query.detach().flatten(0, -4),

@@ -49,7 +49,7 @@ def test_an_unknown_method_is_refused_with_the_nearest_name(model, images):
 
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_name(model, images):
-    with pytest.raises(MethodError, match="head_fuson: .* did you mean 'head_fusion'"):
+    with pytest.raises(MethodError, match=r"head_fuson: .* did you mean 'head_fusion'"):
         explain(model, images, method="rollout", head_fuson="max")
 
 
