@@ -6,7 +6,7 @@ A record says what a stage hands on; it computes nothing beyond its own consiste
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ SPLITS = ("train", "validation", "test")
 SplitName = Literal["train", "validation", "test", ""]
 
 
+@runtime_checkable
 class Progress(Protocol):
     """How a long stage tells how far it is; the command line draws a bar from it."""
 
@@ -158,6 +159,8 @@ class Estimate:
         high: Upper end.
         n: Number of units of analysis (patients or images) behind it.
         method: How the interval was made, e.g. ``bootstrap over patients, percentile, 2000``.
+        reason: Why ``value`` or its ends are NaN, or what the number leaves out; else empty.
+        spread: Standard deviation over seeds, None where there is one seed.
     """
 
     value: float
@@ -165,11 +168,17 @@ class Estimate:
     high: float
     n: int
     method: str
+    reason: str = ""
+    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A paired difference of two models on the same cases: ``a`` minus ``b``."""
+    """A paired difference of two models on the same cases: ``a`` minus ``b``.
+
+    ``p_value_holm`` is adjusted for all pairs of models compared by the same metric; NaN where no
+    p-value is known.
+    """
 
     a: str
     b: str
@@ -178,6 +187,9 @@ class Comparison:
     low: float
     high: float
     sentence: str
+    p_value: float = float("nan")
+    p_value_holm: float = float("nan")
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +204,12 @@ class Evaluation:
         warnings: Sentences that belong beside the numbers.
         curves: What the figures are drawn from: ``curves[split][model]`` with keys such as
             ``confusion``, ``roc``, ``calibration``.
+        image_level: Like ``sets``, image by image, where the headline is by patient.
+        operating_points: ``operating_points[model]``: one a run, with ``seed``, ``fold``,
+            ``threshold``, ``temperature`` and the rule in words.
+        calibrated: Like ``sets``: the probability metrics after temperature scaling.
+        subgroups: ``subgroups[column][model]``: the ``groups`` and the largest ``gap``.
+        aggregation: How images rolled up to patients; empty where they did not.
     """
 
     unit: Literal["patient", "image"]
@@ -200,3 +218,8 @@ class Evaluation:
     comparisons: tuple[Comparison, ...] = ()
     warnings: tuple[str, ...] = ()
     curves: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)
+    image_level: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
+    operating_points: Mapping[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
+    calibrated: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
+    subgroups: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)
+    aggregation: str = ""
