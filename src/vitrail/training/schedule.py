@@ -24,7 +24,9 @@ def learning_rate(
         loshchilov2017sgdr, equation 5, one period; the warm-up is that of goyal2017accurate.
 
     Example:
-        >>> [round(learning_rate(s, 5, peak=1, warmup=0.4, final_share=0), 2) for s in range(5)]
+        >>> steps = range(5)
+        >>> rates = [learning_rate(s, 5, peak=1.0, warmup=0.4, final_share=0.0) for s in steps]
+        >>> [round(rate, 2) for rate in rates]
         [0.5, 1.0, 1.0, 0.5, 0.0]
     """
     rising = ceil(warmup * steps)
