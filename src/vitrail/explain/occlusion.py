@@ -228,7 +228,7 @@ def score_kept(
     """
     count, batch = len(keep), len(request.images)
     images = request.images.repeat(count, 1, 1, 1)
-    mode = _Dropped(keep.to(images.device).repeat_interleave(batch, dim=0), layout)
+    mode = Dropped(keep.to(images.device).repeat_interleave(batch, dim=0), layout)
     with torch.no_grad(), entered(request.model, mode):
         scores = tiled(request.selection, count).scores(request.model(images))
     pools = layout.readout in {"patch_mean", "token_mean", "cls_and_patch_mean"}
@@ -264,7 +264,7 @@ def _patch(request: Request, given: tuple[int, int] | None) -> tuple[int, int]:
     return size
 
 
-class _Dropped(Intercept):
+class Dropped(Intercept):
     """Masks tokens as keys of every attention, and leaves them out of means over tokens.
 
     Args:

@@ -14,33 +14,37 @@ right class
 
 A method that reaches .98 in pointing and right class conforms. And because the most copied public
 code of gradient rollout is wrong in known ways, an explainer whose maps *are* those wrong maps is
-told so by name.
+told so by name (:mod:`~vitrail.faithfulness.mistakes`). Intervals are bootstrapped over pictures.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
-from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from vitrail.errors import InputError
-from vitrail.explain import capture, explain, methods
-from vitrail.faithfulness.planted import MOTIFS, PlantedPictures
+from vitrail.explain import explain
+from vitrail.explain import methods as all_methods
+from vitrail.faithfulness.controls import control_maps
+from vitrail.faithfulness.interval import mean_estimates, to_plain
+from vitrail.faithfulness.mistakes import known_mistakes, recognize
+from vitrail.faithfulness.planted import GRID, MOTIFS, PlantedPictures, plant, train_tiny_vit
+from vitrail.records import Estimate, Progress, no_progress
 
-Explainer = Callable[[nn.Module, Tensor, int], Tensor]
-"""(model, images [case 1 height width], class) → maps [case row column]; numpy arrays will do."""
+Explainer = Callable[[nn.Module, Tensor, int], Any]
+"""(model, images [case 1 height width], class) → maps [case row column], a tensor or an array."""
 
 Maps = Float[np.ndarray, "class case row column"]
 
 CONFORMS = 0.98
 """What pointing and right class must reach."""
 
-_SAME_MAP = 0.999
+SEED = 7_000_000
+"""Of the pictures; training never draws it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,31 +59,91 @@ class Conformance:
         num_maps: Maps behind ``pointing`` and ``average_precision``.
         num_pairs: Ordered pairs behind ``right_class``.
         known_mistake: What public code these maps equal, empty if none.
+        is_control: Whether it is a map that knows nothing of the model.
     """
 
     name: str
-    pointing: float
-    average_precision: float
-    right_class: float
+    pointing: Estimate
+    average_precision: Estimate
+    right_class: Estimate
     num_maps: int
     num_pairs: int
     known_mistake: str = ""
+    is_control: bool = False
 
     @property
     def conforms(self) -> bool:
         """Whether the maps point at the cause of the class that was asked for."""
-        return min(self.pointing, self.right_class) >= CONFORMS and not self.known_mistake
+        return (
+            min(self.pointing.value, self.right_class.value) >= CONFORMS and not self.known_mistake
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values."""
+        return {
+            "name": self.name,
+            "pointing": to_plain(self.pointing),
+            "average_precision": to_plain(self.average_precision),
+            "right_class": to_plain(self.right_class),
+            "num_maps": self.num_maps,
+            "num_pairs": self.num_pairs,
+            "known_mistake": self.known_mistake,
+            "is_control": self.is_control,
+            "conforms": self.conforms,
+        }
+
+
+def conformance(
+    model: nn.Module | None = None,
+    pictures: PlantedPictures | None = None,
+    *,
+    methods: Sequence[str] | None = None,
+    explainers: Mapping[str, Explainer] | None = None,
+    progress: Progress = no_progress,
+) -> tuple[Conformance, ...]:
+    """Judge methods, anyone's explainers and the controls on planted evidence.
+
+    Args:
+        model: Knows the motifs; by default :func:`~vitrail.faithfulness.planted.train_tiny_vit`.
+        pictures: By default 100 new ones.
+        methods: Names in :func:`vitrail.explain.methods`; by default all.
+        explainers: Functions to judge, by the names to call them.
+        progress: Told after every explainer.
+
+    Returns:
+        One row each, the best first, the controls last.
+    """
+    model = train_tiny_vit(progress=progress) if model is None else model
+    pictures = plant(100, seed=SEED) if pictures is None else pictures
+    names = list(all_methods()) if methods is None else list(methods)
+    rows = []
+    mistakes = known_mistakes(model, pictures.images)
+    for done, name in enumerate([*names, *(explainers or {})]):
+        progress("conformance", done=done, total=len(names) + len(explainers or {}), note=name)
+        if explainers and name in explainers:
+            maps = call_explainer(explainers[name], model, pictures=pictures)
+        else:
+            maps = explain_planted(name, model, pictures=pictures)
+        rows.append(judge(name, maps, pictures=pictures, mistakes=mistakes))
+    rows.sort(key=lambda row: (row.conforms, row.right_class.value, row.pointing.value))
+    controls = [
+        judge(name, np.stack([found] * len(MOTIFS)), pictures=pictures, is_control=True)
+        for name, found in control_maps(pictures.images, (GRID, GRID), seed=SEED).items()
+    ]
+    return (*rows[::-1], *controls)
 
 
 def explain_planted(
-    method: str, model: nn.Module, *, pictures: PlantedPictures, **parameters: object
+    method: str, model: nn.Module, *, pictures: PlantedPictures, **parameters: Any
 ) -> Maps:
     """Explain every motif's logit of every picture by one of vitrail's methods."""
-    if not methods()[method].class_specific:
+    if not all_methods()[method].class_specific:
         one = explain(model, pictures.images, method=method, **parameters).values
         return np.stack([one.numpy()] * len(MOTIFS))
-    maps = explain(model, pictures.images, method=method, target="all", **parameters).values
-    return maps.numpy()
+    maps: np.ndarray = explain(
+        model, pictures.images, method=method, target="all", **parameters
+    ).values.numpy()
+    return maps
 
 
 def call_explainer(explainer: Explainer, model: nn.Module, *, pictures: PlantedPictures) -> Maps:
@@ -91,8 +155,8 @@ def call_explainer(explainer: Explainer, model: nn.Module, *, pictures: PlantedP
     maps = []
     rows, columns = pictures.causes.shape[-2:]
     for motif in range(len(MOTIFS)):
-        found = explainer(model, pictures.images, motif)
-        found = found.detach().float().numpy() if isinstance(found, Tensor) else np.asarray(found)
+        given = explainer(model, pictures.images, motif)
+        found = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
         if found.shape != (len(pictures.images), rows, columns) or not np.isfinite(found).all():
             raise InputError(
                 "explainer",
@@ -100,12 +164,17 @@ def call_explainer(explainer: Explainer, model: nn.Module, *, pictures: PlantedP
                 f"one finite map [{rows} {columns}] for each of {len(pictures.images)} images",
                 "return the patch grid's raw scores as a tensor [case row column]",
             )
-        maps.append(found)
+        maps.append(found.astype(np.float64))
     return np.stack(maps)
 
 
 def judge(
-    name: str, maps: Maps, *, pictures: PlantedPictures, mistakes: Mapping[str, Maps] | None = None
+    name: str,
+    maps: Maps,
+    *,
+    pictures: PlantedPictures,
+    mistakes: Mapping[str, Maps] | None = None,
+    is_control: bool = False,
 ) -> Conformance:
     """Hold maps against the planted causes.
 
@@ -113,29 +182,41 @@ def judge(
         name: What to call the explainer.
         maps: A map for each motif and picture; only motifs that are there are judged.
         pictures: The causes.
-        mistakes: Maps of known wrong codes (:func:`known_mistakes`) to recognize.
+        mistakes: Maps of known wrong codes
+            (:func:`~vitrail.faithfulness.mistakes.known_mistakes`) to recognize.
+        is_control: Whether the maps know nothing of the model.
     """
-    causes = pictures.causes.numpy()
-    present = [tuple(pair) for pair in np.argwhere(pictures.present.numpy())]
-    pointing = [_points(maps[motif, case], causes[case, motif]) for case, motif in present]
-    precision = [
-        average_precision_score(causes[case, motif].ravel(), maps[motif, case].ravel())
-        for case, motif in present
-    ]
-    pairs = [
-        _prefers(maps[motif, case], cause=causes[case, motif], other=causes[case, other])
-        for case, motif in present
-        for other in np.flatnonzero(pictures.present[case].numpy())
-        if other != motif
-    ]
+    cases = len(pictures.images)
+    numbers: dict[str, list[list[float]]] = {
+        key: [[] for _ in range(cases)] for key in ("pointing", "average_precision", "right_class")
+    }
+    causes, present = pictures.causes.numpy(), pictures.present.numpy()
+    for case, motif in np.argwhere(present):
+        values, cause = maps[motif, case], causes[case, motif]
+        numbers["pointing"][case].append(_points(values, cause))
+        numbers["average_precision"][case].append(
+            average_precision_score(cause.ravel(), values.ravel())
+        )
+        numbers["right_class"][case] += [
+            _prefers(values, cause=cause, other=causes[case, other])
+            for other in np.flatnonzero(present[case])
+            if other != motif
+        ]
+    counts = {key: np.array([len(part) for part in parts]) for key, parts in numbers.items()}
+    means = {
+        key: np.array([np.mean(part) if part else np.nan for part in parts])
+        for key, parts in numbers.items()
+    }
+    found = mean_estimates(
+        means, weights={key: part.astype(np.float64) for key, part in counts.items()}
+    )
     return Conformance(
         name=name,
-        pointing=float(np.mean(pointing)),
-        average_precision=float(np.mean(precision)),
-        right_class=float(np.mean(pairs)),
-        num_maps=len(present),
-        num_pairs=len(pairs),
-        known_mistake=_recognize(maps, mistakes or {}),
+        num_maps=int(counts["pointing"].sum()),
+        num_pairs=int(counts["right_class"].sum()),
+        known_mistake=recognize(maps, mistakes or {}),
+        is_control=is_control,
+        **found,
     )
 
 
@@ -156,71 +237,3 @@ def _prefers(
     """Return 1 where the cause scores higher than the other motif, 0.5 where they tie."""
     difference = values[cause].mean() - values[other].mean()
     return float(np.sign(difference) + 1) / 2
-
-
-def _recognize(maps: Maps, mistakes: Mapping[str, Maps]) -> str:
-    """Name the known wrong code that ranks the patches just as these maps do."""
-    for name, wrong in mistakes.items():
-        same = [
-            spearmanr(one.ravel(), two.ravel()).statistic
-            for one, two in zip(maps[0], wrong[0], strict=True)
-        ]
-        if float(np.median(same)) > _SAME_MAP:
-            return name
-    return ""
-
-
-def known_mistakes(model: nn.Module, images: Tensor) -> dict[str, Maps]:
-    """Compute what known wrong codes of gradient rollout would show.
-
-    Args:
-        model: The tiny ViT (class token first, read out at it).
-        images: The pictures.
-
-    Returns:
-        Maps by the name of the mistake. All of them multiply each layer's attention by a gradient;
-        the mistakes are the last layer's gradient paired with the first layer (backward hooks
-        append in reverse), the gradient of the scores before the softmax, and columns divided by
-        row sums. (Its discarding of the lowest 90 % of the entries changes next to nothing here.)
-
-    Source:
-        TARGETS.md, known wrong public codes 1 and 2, re-stated from their formulas.
-    """
-    with torch.enable_grad(), capture(model) as trace:
-        logits = model(images.detach().clone().requires_grad_())
-    outputs = [layer.output for layer in trace.layers if layer.output is not None]
-    maps: dict[str, list[Float[np.ndarray, "case row column"]]] = defaultdict(list)
-    for motif in range(logits.shape[1]):
-        gradients = torch.autograd.grad(logits[:, motif].sum(), outputs, retain_graph=True)
-        attention = [layer.attention() for layer in trace.layers]
-        after = [
-            layer.attention_gradient(gradient)
-            for layer, gradient in zip(trace.layers, gradients, strict=True)
-        ]
-        before = [
-            rows * (gradient - (rows * gradient).sum(dim=-1, keepdim=True))
-            for rows, gradient in zip(attention, after, strict=True)
-        ]
-        maps["gradient rollout, gradients in reverse order of the layers"].append(
-            _rolled(attention, after[::-1], by_rows=True)
-        )
-        maps["gradient rollout as vit-explain ships it"].append(
-            _rolled(attention, before[::-1], by_rows=False)
-        )
-    return {name: np.stack(found) for name, found in maps.items()}
-
-
-def _rolled(
-    attention: list[Tensor], gradients: list[Tensor], *, by_rows: bool
-) -> Float[np.ndarray, "case row column"]:
-    """Roll out relu(mean over heads of attention ⊙ gradient), and read the class token's row."""
-    tokens = attention[0].shape[-1]
-    identity = torch.eye(tokens)
-    rolled = identity
-    for rows, gradient in zip(attention, gradients, strict=True):
-        fused = (rows * gradient).mean(dim=1).relu() + identity
-        sums = fused.sum(dim=-1)
-        fused = fused / (sums.unsqueeze(-1) if by_rows else sums.unsqueeze(-2))
-        rolled = fused @ rolled
-    side = int((tokens - 1) ** 0.5)
-    return rolled[:, 0, 1:].unflatten(1, (side, side)).detach().numpy()

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vitrail.errors import TrainingError
+from vitrail.models.zoo import ModelSpec, build
 from vitrail.records import Progress, no_progress
 
 GRID = 8
@@ -23,10 +23,11 @@ PATCH_PX = 8
 MOTIFS = ("ring", "plus", "cross", "checks")
 LARGEST_MOTIF = 3
 PRESENCE = 0.4
+STEPS = 400
 
 _BACKGROUND, _GRAIN, _AMPLITUDE = 0.7, 0.5, 1.5
 _TRIES = 50
-_BATCH, _STEPS, _LEARNING_RATE = 64, 400, 2e-3
+_BATCH, _LEARNING_RATE = 64, 2e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +62,10 @@ def motif_tiles() -> Float[np.ndarray, "class height width"]:
         (abs(right - down) < 0.35) | (abs(right + down) < 0.35),
         (row // 2 + column // 2) % 2 == 0,
     )
-    tiles = np.stack(drawings).astype(np.float64)
+    tiles: Float[np.ndarray, "class height width"] = np.stack(drawings).astype(np.float64)
     tiles -= tiles.mean(axis=(1, 2), keepdims=True)
-    return tiles / tiles.std(axis=(1, 2), keepdims=True)
+    tiles /= tiles.std(axis=(1, 2), keepdims=True)
+    return tiles
 
 
 def plant(num_cases: int, *, seed: int) -> PlantedPictures:
@@ -117,27 +119,32 @@ def _background(
     return _BACKGROUND * smooth + _GRAIN * generator.normal(size=smooth.shape)
 
 
-def tiny_vit(*, seed: int = 0) -> VisionTransformer:
+def tiny_vit(*, seed: int = 0) -> nn.Module:
     """Build the untrained model: 8 x 8 patches, 4 blocks of width 64, a logit a motif."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return VisionTransformer(
-            img_size=GRID * PATCH_PX,
-            patch_size=PATCH_PX,
-            in_chans=1,
-            num_classes=len(MOTIFS),
-            embed_dim=64,
-            depth=4,
-            num_heads=4,
-            mlp_ratio=2,
-        ).eval()
+    spec = ModelSpec(
+        architecture="vit",
+        num_classes=len(MOTIFS),
+        img_size=(GRID * PATCH_PX, GRID * PATCH_PX),
+        in_chans=1,
+        parameters={
+            "patch_size": PATCH_PX,
+            "embed_dim": 64,
+            "depth": 4,
+            "num_heads": 4,
+            "mlp_ratio": 2,
+        },
+    )
+    return build(spec, seed=seed).eval()
 
 
-def train_tiny_vit(*, seed: int = 0, progress: Progress = no_progress) -> VisionTransformer:
+def train_tiny_vit(
+    *, seed: int = 0, steps: int = STEPS, progress: Progress = no_progress
+) -> nn.Module:
     """Train the tiny ViT on fresh pictures (about a minute on two cores).
 
     Args:
         seed: Of the weights and of the pictures.
+        steps: Batches to learn from.
         progress: Told after every step.
 
     Returns:
@@ -148,15 +155,15 @@ def train_tiny_vit(*, seed: int = 0, progress: Progress = no_progress) -> Vision
     """
     model = tiny_vit(seed=seed).train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=_STEPS)
-    for step in range(_STEPS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
+    for step in range(steps):
         batch = plant(_BATCH, seed=1_000_003 * (seed + 1) + step)
         loss = binary_cross_entropy_with_logits(model(batch.images), batch.present.float())
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
-        progress("training the tiny ViT", done=step + 1, total=_STEPS, note=f"loss {loss:.3f}")
+        progress("training the tiny ViT", done=step + 1, total=steps, note=f"loss {loss:.3f}")
     model.eval().requires_grad_(requires_grad=False)
     _check_learned(model, plant(500, seed=seed))
     return model
