@@ -13,7 +13,8 @@ Every way of hiding has its own artifact; a map that is right under one alone ma
 artifact. So the bench shows several.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -35,37 +36,42 @@ Logits = Float[Tensor, "variant class"]
 Ask = Callable[[Int[Tensor, " variant"], Hidden], Logits]
 """(which picture, which of its patches are hidden) → the model's logits."""
 
-BATCH = 64
 _DIAGONAL, _STRAIGHT, _PULL = 1 / 12, 1 / 6, 1e-4
 
 
-def asker(
-    model: nn.Module,
-    images: Images,
-    *,
-    imputer: Imputer,
-    grid_size: tuple[int, int],
-    black: Sequence[float] | None = None,
-    seed: int = 0,
-    batch_size: int = BATCH,
-) -> Ask:
+@dataclass(frozen=True, kw_only=True)
+class Hiding:
+    """How patches are hidden.
+
+    Attributes:
+        imputer: What stands where a patch was.
+        black: Value a channel that was 0 before normalization; by default the lowest in the images.
+        seed: Of ``noise``, and of the order among ties.
+        batch_size: Variants a pass; results do not depend on it.
+    """
+
+    imputer: Imputer = "token_drop"
+    black: tuple[float, ...] | None = None
+    seed: int = 0
+    batch_size: int = 64
+
+
+def asker(model: nn.Module, images: Images, *, grid_size: tuple[int, int], hiding: Hiding) -> Ask:
     """Prepare to ask a model about pictures with patches hidden.
 
-    Answers do not depend on ``batch_size``, nor on which variants are asked together.
+    Answers do not depend on which variants are asked together.
 
     Args:
         model: In eval mode.
         images: The pictures, normalized as the model expects.
-        imputer: What stands where a patch was.
         grid_size: Rows and columns of the patches that can be hidden.
-        black: Value a channel that was 0 before normalization; by default the lowest in ``images``.
-        seed: Of ``noise``.
-        batch_size: Variants a pass.
+        hiding: What stands where a patch was.
 
     Raises:
         MethodError: If there is no such imputer, or the model cannot drop tokens (windows).
         InputError: If ``grid_size`` is not the model's own where tokens are dropped.
     """
+    imputer, batch_size = hiding.imputer, hiding.batch_size
     if imputer not in IMPUTERS:
         rule = f"it must be one of {', '.join(IMPUTERS)}"
         raise MethodError("imputer", repr(imputer), rule, "pass one of these")
@@ -79,7 +85,7 @@ def asker(
                 "pass maps on that grid, or hide pixels with another imputer",
             )
         return dropper.logits
-    fill = _filler(imputer, images, grid_size=grid_size, black=black, seed=seed)
+    fill = _filler(images, grid_size=grid_size, hiding=hiding)
 
     def ask(cases: Int[Tensor, " variant"], hidden: Hidden) -> Logits:
         found = []
@@ -96,41 +102,29 @@ def asker(
 Fill = Callable[[Int[Tensor, " variant"], Hidden], Variants]
 
 
-def _filler(
-    imputer: Imputer,
-    images: Images,
-    *,
-    grid_size: tuple[int, int],
-    black: Sequence[float] | None,
-    seed: int,
-) -> Fill:
+def _filler(images: Images, *, grid_size: tuple[int, int], hiding: Hiding) -> Fill:
     """Return the function that hides patches of the pictures."""
-    if imputer == "linear":
+    if hiding.imputer == "linear":
         return lambda cases, hidden: composite(
             images[cases], linear_fill(images[cases], hidden), hidden=hidden
         )
-    stands = replacement(imputer, images, grid_size=grid_size, black=black, seed=seed)
+    stands = replacement(images, grid_size=grid_size, hiding=hiding)
     return lambda cases, hidden: composite(images[cases], stands[cases], hidden=hidden)
 
 
-def replacement(
-    imputer: Imputer,
-    images: Images,
-    *,
-    grid_size: tuple[int, int],
-    black: Sequence[float] | None = None,
-    seed: int = 0,
-) -> Images:
+def replacement(images: Images, *, grid_size: tuple[int, int], hiding: Hiding) -> Images:
     """Return what each picture's hidden patches are cut from: blur, noise, mean or black."""
-    if imputer == "blur":
+    if hiding.imputer == "blur":
         sides = [side / cells for side, cells in zip(images.shape[2:], grid_size, strict=True)]
         return blurred(images, sigma=(sides[0], sides[1]))
-    if imputer == "noise":
+    if hiding.imputer == "noise":
+        seeds = [hiding.seed * 1_000_003 + case for case in range(len(images))]
         return torch.stack(
-            [phase_noise(image, seed=seed * 1_000_003 + i) for i, image in enumerate(images)]
+            [phase_noise(image, seed=seed) for image, seed in zip(images, seeds, strict=True)]
         )
-    lowest = images.amin(dim=(0, 2, 3)) if black is None else images.new_tensor(list(black))
-    color = images.mean(dim=(0, 2, 3)) if imputer == "mean" else lowest
+    lowest = images.amin(dim=(0, 2, 3))
+    black = lowest if hiding.black is None else images.new_tensor(hiding.black)
+    color = images.mean(dim=(0, 2, 3)) if hiding.imputer == "mean" else black
     return color.view(1, -1, 1, 1).expand_as(images)
 
 

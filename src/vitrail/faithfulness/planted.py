@@ -68,15 +68,17 @@ def motif_tiles() -> Float[np.ndarray, "class height width"]:
     return tiles
 
 
-def plant(num_cases: int, *, seed: int) -> PlantedPictures:
+def plant(num_cases: int, *, seed: int, largest: int = LARGEST_MOTIF) -> PlantedPictures:
     """Make pictures with planted motifs.
 
     Args:
         num_cases: Pictures to make.
         seed: Of everything random in them.
+        largest: Largest side of a motif in patches. With 1 each cause is one patch; larger ones
+            are redundant: a motif without one of its patches is still there.
     """
     generator = np.random.default_rng(seed)
-    causes = np.stack([_place(generator) for _ in range(num_cases)])
+    causes = np.stack([_place(generator, largest) for _ in range(num_cases)])
     planted = np.einsum("ncab,cij->naibj", causes, motif_tiles())
     size = GRID * PATCH_PX
     pictures = _background(num_cases, generator) + _AMPLITUDE * planted.reshape(-1, size, size)
@@ -87,14 +89,14 @@ def plant(num_cases: int, *, seed: int) -> PlantedPictures:
     )
 
 
-def _place(generator: np.random.Generator) -> Bool[np.ndarray, "class row column"]:
+def _place(generator: np.random.Generator, largest: int) -> Bool[np.ndarray, "class row column"]:
     """Choose motifs and squares for them; a patch at least lies between two squares."""
     causes = np.zeros((len(MOTIFS), GRID, GRID), dtype=bool)
     taken = np.zeros((GRID, GRID), dtype=bool)
     for motif in generator.permutation(len(MOTIFS)):
         if generator.random() >= PRESENCE:
             continue
-        side = int(generator.integers(1, LARGEST_MOTIF + 1))
+        side = int(generator.integers(1, largest + 1))
         for _ in range(_TRIES):
             top, left = generator.integers(0, GRID - side + 1, size=2)
             if not taken[

@@ -11,7 +11,8 @@ by the trapezoid, divided by 0.9, so that they are mean heights.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitrail.errors import InputError
-from vitrail.faithfulness.imputers import BATCH, Ask, Imputer, asker
+from vitrail.faithfulness.imputers import Ask, Hiding, Imputer, asker
 from vitrail.records import Progress, no_progress
 
 PROTOCOL = "removal-1"
@@ -52,28 +53,26 @@ class RemovalCurves:
 
     def removal_gain(self, quantity: Quantity = "probability") -> Float[np.ndarray, "method case"]:
         """Return the mean height of least-relevant-first minus that of most-relevant-first."""
-        return self.area(self.least[quantity]) - self.area(self.most[quantity])
+        gain: np.ndarray = self.area(self.least[quantity]) - self.area(self.most[quantity])
+        return gain
 
     def area(
         self, curves: Float[np.ndarray, "method case step"]
     ) -> Float[np.ndarray, "method case"]:
         """Return mean heights of curves, by the trapezoid."""
-        width = self.fractions[-1] - self.fractions[0]
-        found: np.ndarray = np.trapezoid(curves, self.fractions, axis=-1) / width
+        found: np.ndarray = np.trapezoid(curves, self.fractions, axis=-1)
+        found /= self.fractions[-1] - self.fractions[0]
         return found
 
 
-def removal_curves(  # noqa: PLR0913 (a protocol has these parts; all by name but two)
+def removal_curves(
     model: nn.Module,
     images: Float[Tensor, "case channel height width"],
     *,
     maps: Maps,
     targets: Int[np.ndarray, " case"],
-    imputer: Imputer = "token_drop",
+    hiding: Hiding = Hiding(),  # noqa: B008 (frozen)
     fractions: Sequence[float] = FRACTIONS,
-    seed: int = 0,
-    batch_size: int = BATCH,
-    black: Sequence[float] | None = None,
     progress: Progress = no_progress,
 ) -> RemovalCurves:
     """Hide patches in the order of maps, most and least relevant first.
@@ -81,45 +80,39 @@ def removal_curves(  # noqa: PLR0913 (a protocol has these parts; all by name bu
     Args:
         model: In eval mode.
         images: Normalized pictures.
-        maps: Higher is more relevant; maps of several methods share the untouched forward.
+        maps: Higher is more relevant; maps of several methods share the forwards they can.
         targets: Class whose probability and logit are followed (predicted or label);
             ``accuracy`` is 1 where the decision is this class.
-        imputer: What stands where a patch was.
-        fractions: Share of hidden patches at each step, rising from 0.
-        seed: Of random orders among ties and of noise.
-        batch_size: Variants a pass; results do not depend on it.
-        black: Value a channel that was 0 before normalization.
+        hiding: What stands where a patch was.
+        fractions: Share of hidden patches at each step, rising.
         progress: Told after every picture.
 
     Raises:
         InputError: If maps, targets or fractions do not fit.
-        MethodError: If the model cannot be asked under this imputer.
+        MethodError: If the model cannot be asked in this way.
     """
     steps = tuple(fractions)
     _check(images, maps, targets=targets, fractions=steps)
     grid = (maps.shape[2], maps.shape[3])
-    ask = asker(
-        model, images, imputer=imputer, grid_size=grid, black=black, seed=seed,
-        batch_size=batch_size,
-    )  # fmt: skip
+    ask = asker(model, images, grid_size=grid, hiding=hiding)
     counts = np.rint(np.array(steps) * grid[0] * grid[1]).astype(int)
     heights = []
     forwards = 0
     for case in range(len(images)):
-        orders = np.stack([tie_orders(one, seed=(seed, case)) for one in maps[:, case]])
+        orders = np.stack([tie_orders(one, seed=(hiding.seed, case)) for one in maps[:, case]])
         hidden = np.stack([_hidden(orders, counts), _hidden(orders[..., ::-1], counts)])
-        logits, asked = _ask_once(ask, case, hidden.reshape(-1, grid[0] * grid[1]), grid=grid)
+        logits, asked = ask_once(ask, hidden.reshape(-1, grid[0] * grid[1]), case=case, grid=grid)
         forwards += asked
         answers = quantities(logits, int(targets[case]))
         shape = (2, len(maps), orders.shape[1], len(steps))
         heights.append({k: part.reshape(shape).mean(axis=2) for k, part in answers.items()})
-        progress(f"removal, {imputer}", done=case + 1, total=len(images))
+        progress(f"removal, {hiding.imputer}", done=case + 1, total=len(images))
     stacked = {key: np.stack([part[key] for part in heights], axis=2) for key in heights[0]}
     return RemovalCurves(
         fractions=steps,
         most={key: part[0] for key, part in stacked.items()},
         least={key: part[1] for key, part in stacked.items()},
-        imputer=imputer,
+        imputer=hiding.imputer,
         forwards=forwards,
     )
 
@@ -141,8 +134,8 @@ def _hidden(
     return found
 
 
-def _ask_once(
-    ask: Ask, case: int, hidden: np.ndarray, *, grid: tuple[int, int]
+def ask_once(
+    ask: Ask, hidden: np.ndarray, *, case: int, grid: tuple[int, int]
 ) -> tuple[Float[np.ndarray, "variant class"], int]:
     """Ask about each distinct set of hidden patches of one picture, and hand out the answers."""
     packed = np.packbits(hidden, axis=1)
@@ -177,7 +170,7 @@ def _check(
         )
     if not np.isfinite(maps).all():
         raise InputError("maps", "NaN or infinity", "a map must be finite", "check the explainer")
-    rising = all(a < b for a, b in zip(fractions, fractions[1:], strict=False))
+    rising = all(a < b for a, b in pairwise(fractions))
     if len(fractions) < 2 or not rising or fractions[0] < 0 or fractions[-1] > 1:
         raise InputError(
             "fractions",
@@ -206,9 +199,7 @@ def rise_areas(
     *,
     maps: Maps,
     targets: Int[np.ndarray, " case"],
-    seed: int = 0,
-    batch_size: int = BATCH,
-    black: Sequence[float] | None = None,
+    hiding: Hiding = Hiding(),  # noqa: B008 (frozen)
 ) -> Rise:
     """Measure deletion (to black) and insertion (into the blurred picture) of probability.
 
@@ -218,13 +209,18 @@ def rise_areas(
 
     Differs: twenty steps of whole patches instead of single pixels; the blur is as wide as a patch.
     """
+    imputers: tuple[Imputer, Imputer] = ("black", "blur")
     deletion, insertion = (
         removal_curves(
-            model, images, maps=maps, targets=targets, imputer=imputer, fractions=ALL_FRACTIONS,
-            seed=seed, batch_size=batch_size, black=black,
+            model,
+            images,
+            maps=maps,
+            targets=targets,
+            hiding=replace(hiding, imputer=imputer),
+            fractions=ALL_FRACTIONS,
         )
-        for imputer in ("black", "blur")
-    )  # fmt: skip
+        for imputer in imputers
+    )
     return Rise(
         deletion_error=deletion.area(deletion.most["probability"]),
         insertion_score=insertion.area(insertion.least["probability"]),
@@ -250,9 +246,7 @@ def chefer_areas(
     *,
     maps: Maps,
     targets: Int[np.ndarray, " case"],
-    black: Sequence[float] | None = None,
-    seed: int = 0,
-    batch_size: int = BATCH,
+    hiding: Hiding = Hiding(),  # noqa: B008 (frozen)
 ) -> Perturbation:
     """Measure positive and negative perturbation: accuracy, trapezoid over 0…0.9, times 100.
 
@@ -260,10 +254,8 @@ def chefer_areas(
 
     Differs: whole patches instead of pixels of the enlarged map: the maps are on the patch grid.
     """
-    curves = removal_curves(
-        model, images, maps=maps, targets=targets, imputer="black", black=black, seed=seed,
-        batch_size=batch_size,
-    )  # fmt: skip
+    black = replace(hiding, imputer="black")
+    curves = removal_curves(model, images, maps=maps, targets=targets, hiding=black)
     return Perturbation(
         positive=100 * np.trapezoid(curves.most["accuracy"], curves.fractions, axis=-1),
         negative=100 * np.trapezoid(curves.least["accuracy"], curves.fractions, axis=-1),
