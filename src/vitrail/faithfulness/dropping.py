@@ -81,7 +81,7 @@ class TokenDropper:
         logits = torch.cat(found)
         back = torch.empty_like(logits)
         back[order.to(logits.device)] = logits
-        return back.float()
+        return back.double()
 
     def _masked(
         self, cases: Int[Tensor, " variant"], kept: Bool[Tensor, "variant patch"]

@@ -94,7 +94,7 @@ def asker(model: nn.Module, images: Images, *, grid_size: tuple[int, int], hidin
         ):
             with torch.no_grad():
                 found.append(logits_of(model(fill(which, gone))))
-        return torch.cat(found).float()
+        return torch.cat(found).double()
 
     return ask
 
