@@ -208,7 +208,9 @@ def judge(
         for key, parts in numbers.items()
     }
     found = mean_estimates(
-        means, weights={key: part.astype(np.float64) for key, part in counts.items()}
+        means,
+        weights={key: part.astype(np.float64) for key, part in counts.items()},
+        proportions=means,
     )
     return Conformance(
         name=name,

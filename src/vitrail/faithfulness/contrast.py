@@ -2,15 +2,14 @@
 
 Two questions. *Contrast*: how alike are the maps of the target and of the runner-up? A map that
 knows no class gives the same one twice. *Mosaics*: two pictures of different classes share one
-canvas, in the quarters ``a b / b a``; which share of the positive evidence for a's class lies on
-a's quarters? Chance is a half.
+canvas, half and half; which share of the positive evidence for a's class lies on a? Chance is
+a half.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 from torch import Tensor, nn
@@ -18,8 +17,19 @@ from torch import Tensor, nn
 from vitrail.explain.target import logits_of
 
 Maps = Float[np.ndarray, "case row column"]
-Explain = Callable[[nn.Module, Float[Tensor, "case channel height width"], np.ndarray], Maps]
-"""(model, images, one class an image) → maps: one method with its parameters."""
+
+
+class Explain(Protocol):
+    """One method with its parameters."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "case channel height width"],
+        *,
+        targets: Int[np.ndarray, " case"],
+    ) -> Maps:
+        """Explain one class an image."""
 
 
 def rank_correlation(a: Maps, b: Maps) -> Float[np.ndarray, " case"]:
@@ -62,7 +72,9 @@ def class_contrast(
     with torch.no_grad():
         logits = logits_of(model(images)).cpu().numpy()
     others = runner_up(logits, targets)
-    return 1 - rank_correlation(method(model, images, targets), method(model, images, others))
+    maps = [method(model, images, targets=named) for named in (targets, others)]
+    contrast: np.ndarray = 1 - rank_correlation(maps[0], maps[1])
+    return contrast
 
 
 def mosaic_pairs(targets: Int[np.ndarray, " case"], *, seed: int = 0) -> Int[np.ndarray, "pair 2"]:
@@ -78,15 +90,14 @@ def mosaic_pairs(targets: Int[np.ndarray, " case"], *, seed: int = 0) -> Int[np.
 
 def mosaics(
     images: Float[Tensor, "case channel height width"], pairs: Int[np.ndarray, "pair 2"]
-) -> Float[Tensor, "pair channel height width"]:
-    """Put two pictures at half their size on one canvas, in the quarters ``a b / b a``."""
-    height, width = images.shape[-2:]
-    half = F.interpolate(
-        images, size=(height // 2, width // 2), mode="bilinear", antialias=True, align_corners=False
-    )
-    a, b = half[pairs[:, 0]], half[pairs[:, 1]]
-    canvas = torch.cat([torch.cat([a, b], dim=3), torch.cat([b, a], dim=3)], dim=2)
-    return F.pad(canvas, (0, width % 2, 0, height % 2), mode="replicate")
+) -> Float[Tensor, "2 pair channel height width"]:
+    """Join halves of two pictures at their own places: ``a | b``, and ``b | a``."""
+    a, b = images[pairs[:, 0]], images[pairs[:, 1]]
+    half = images.shape[-1] // 2
+    joined = [
+        torch.cat([one[..., :half], two[..., half:]], dim=-1) for one, two in ((a, b), (b, a))
+    ]
+    return torch.stack(joined)
 
 
 def mosaic_score(
@@ -97,7 +108,7 @@ def mosaic_score(
     targets: Int[np.ndarray, " case"],
     seed: int = 0,
 ) -> Float[np.ndarray, " case"]:
-    """Return the share of a mosaic's positive evidence that lies on the quarters of its class.
+    """Return the share of two mosaics' positive evidence that lies on the picture of its class.
 
     Args:
         model: In eval mode.
@@ -107,30 +118,31 @@ def mosaic_score(
         seed: Of the pairs.
 
     Returns:
-        A number a picture (the mosaic with a picture of another class); NaN without another class
-        or where no evidence is positive.
+        A number a picture (with a picture of another class); NaN without another class or where no
+        evidence is positive. Chance is a half.
 
     Source: bohle2021convolutional, section 5 (the grid pointing game).
 
-    Differs: two pictures on one canvas of the model's own size, each twice, on the diagonals, so
-        that neither left or right nor top or bottom pays.
+    Differs: halves of two pictures on one canvas of the model's own size, both ways round and
+        counted together: nothing is scaled, all of both pictures is seen once, and neither place
+        pays.
     """
     found = np.full(len(images), np.nan)
     pairs = mosaic_pairs(targets, seed=seed)
     if not len(pairs):
         return found
-    maps = method(model, mosaics(images, pairs), targets[pairs[:, 0]])
-    own = _on_diagonal((maps.shape[1], maps.shape[2]))
-    positive = maps.clip(min=0)
-    total = positive.sum(axis=(1, 2))
+    canvas = mosaics(images, pairs)
+    named = targets[pairs[:, 0]]
+    left, right = (method(model, one, targets=named).clip(min=0) for one in canvas)
+    own = _left_half(left.shape[2])
+    mine = (left * own).sum(axis=(1, 2)) + (right * (1 - own)).sum(axis=(1, 2))
+    total = left.sum(axis=(1, 2)) + right.sum(axis=(1, 2))
     with np.errstate(invalid="ignore"):
-        shares = (positive * own).sum(axis=(1, 2)) / np.where(total > 0, total, np.nan)
-    found[pairs[:, 0]] = shares
+        found[pairs[:, 0]] = mine / np.where(total > 0, total, np.nan)
     return found
 
 
-def _on_diagonal(grid: tuple[int, int]) -> Float[np.ndarray, "row column"]:
-    """Return which share of each patch lies on the top left or bottom right quarter."""
-    upper, left = (np.clip(side / 2 - np.arange(side), 0, 1) for side in grid)
-    found: np.ndarray = np.outer(upper, left) + np.outer(1 - upper, 1 - left)
+def _left_half(columns: int) -> Float[np.ndarray, " column"]:
+    """Return which share of each column of patches lies on the left half."""
+    found: np.ndarray = np.clip(columns / 2 - np.arange(columns), 0, 1)
     return found

@@ -1,6 +1,6 @@
 """Means over cases with their intervals: cases of one patient are drawn together."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ def mean_estimates(
     *,
     weights: Mapping[Key, Values] | None = None,
     clusters: Int[np.ndarray, " case"] | None = None,
+    proportions: Collection[Key] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[Key, Estimate]:
@@ -32,12 +33,13 @@ def mean_estimates(
         values: Numbers a case under any keys; NaN where a case has none.
         weights: How many things each case's number stands for; by default one.
         clusters: Patient of each case, numbered from 0 without a gap; by default each case is one.
+        proportions: Keys whose numbers count successes.
         resamples: Of the bootstrap.
         seed: Of the resampling.
 
     Returns:
         Of each key the mean. ``n`` counts the clusters that have a number. Where every case gave
-        the same number no interval can be resampled: shares of 0 or 1 get Wilson's, others none.
+        the same number no interval can be resampled: proportions get Wilson's, others none.
     """
     first = next(iter(values.values()))
     unit: Unit = "image" if clusters is None else "patient"
@@ -54,7 +56,7 @@ def mean_estimates(
         value, reason = draws[key].value, ""
         if method == "none":
             reason = "no case has this number" if n == 0 else "every case gave the same number"
-            if value in {0.0, 1.0}:
+            if key in proportions and value in {0.0, 1.0}:
                 (low, high), method, reason = wilson(value * n, n), "Wilson", ""
         if 0 < n < FEW:
             reason = f"fewer than {FEW} {unit}s: the interval is a guess"

@@ -90,7 +90,7 @@ def randomization(
     Differs: weights are shuffled instead of drawn anew, so that any layer can be treated without
         knowing how it was initialized; Hedström et al. compare complexities instead of maps.
     """
-    original = method(model, images, targets)
+    original = method(model, images, targets=targets)
     stages = layers(model)
     plans: dict[str, list[str]] = {}
     if variant == "all":
@@ -102,7 +102,7 @@ def randomization(
             plans[layer] = above if variant == "cascading" else names
     return {
         layer: rank_correlation(
-            original, method(shuffled(model, names, seed=seed), images, targets)
+            original, method(shuffled(model, names, seed=seed), images, targets=targets)
         )
         for layer, names in plans.items()
     }

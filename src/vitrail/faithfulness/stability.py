@@ -57,11 +57,11 @@ def stability(
     Differs: the paper samples a ball of noise; here shifts and a flip, which a picture undergoes in
         practice, stand beside one draw of noise.
     """
-    original = method(model, images, targets)
+    original = method(model, images, targets=targets)
     grid = (original.shape[1], original.shape[2])
     alike, changes = [], []
     for changed, back in _changes(images, grid, seed=seed):
-        before, after = back(method(model, changed, targets), original)
+        before, after = back(method(model, changed, targets=targets), original)
         alike.append(rank_correlation(before, after))
         norms = [np.linalg.norm(part.reshape(len(part), -1), axis=1) for part in (before, after)]
         moved = np.linalg.norm((after - before).reshape(len(after), -1), axis=1)
