@@ -82,7 +82,7 @@ def bench(
     *,
     targets: Sequence[int] | Int[np.ndarray, " case"] | None = None,
     methods: Sequence[str] = METHODS,
-    masks: Bool[np.ndarray, "case height width"] | None = None,
+    masks: Bool[np.ndarray, "case mask_row mask_column"] | None = None,
     groups: Sequence[str] | None = None,
     settings: BenchSettings = BenchSettings(),  # noqa: B008 (frozen)
     progress: Progress = no_progress,
@@ -198,7 +198,7 @@ def _prepare(
 
 def _check(
     images: Tensor,
-    masks: Bool[np.ndarray, "case height width"] | None,
+    masks: Bool[np.ndarray, "case mask_row mask_column"] | None,
     *,
     groups: Sequence[str] | None,
     settings: BenchSettings,

@@ -6,7 +6,7 @@ canvas, half and half; which share of the positive evidence for a's class lies o
 a half.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vitrail.explain.target import logits_of
 Maps = Float[np.ndarray, "case row column"]
 
 
+@runtime_checkable
 class Explain(Protocol):
     """One method with its parameters."""
 

@@ -57,7 +57,7 @@ def mean_estimates(
         if method == "none":
             reason = "no case has this number" if n == 0 else "every case gave the same number"
             if key in proportions and value in {0.0, 1.0}:
-                (low, high), method, reason = wilson(value * n, n), "Wilson", ""
+                (low, high), method, reason = wilson(value * n, float(n)), "Wilson", ""
         if 0 < n < FEW:
             reason = f"fewer than {FEW} {unit}s: the interval is a guess"
         words = f"{method}, bootstrap over {unit}s" if "Wilson" not in method else method

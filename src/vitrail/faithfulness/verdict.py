@@ -3,9 +3,9 @@
 Rule ``verdict-1``. A map fails, and is greyed with the reason, if its method's maps hardly change
 when all weights are shuffled, if the method's removal gain is not above that of the best control by
 its whole interval (pictures paired), or if the map is constant. A random order gains 0 on average
-by construction, so that ``removal_gain`` is the gain over random. A method is recommended if it is class-specific,
-does not fail, and has the best mean rank of those; the paired difference of removal gain to the
-next one says whether that is more than chance.
+by construction, so that ``removal_gain`` is the gain over random. A method is recommended if it is
+class-specific, does not fail, and has the best mean rank of those; the paired difference of removal
+gain to the next one says whether that is more than chance.
 """
 
 from collections.abc import Mapping
@@ -146,7 +146,7 @@ def recommend(
     reason = (
         f"{best} has the best mean rank ({rank.mean:.1f}, from {rank.best:.0f} to "
         f"{rank.worst:.0f}) of the class-specific methods that pass; its removal gain is "
-        f"{cell.value:.3f} (95 % interval {cell.low:.3f} to {cell.high:.3f}; 0 is chance) and above "
+        f"{cell.value:.3f} (95 % interval {cell.low:.3f} to {cell.high:.3f}; 0 is chance), above that of "
         f"the best control, {work.best_control[gain].replace('_', ' ')}."
     )
     if len(good) > 1:
@@ -160,8 +160,9 @@ def _against(work: Suite, best: str, *, second: str, gain: str, clusters: Cluste
     """Say whether the best method's removal gain is surely larger than the next one's."""
     difference = {"": work.values[gain, best] - work.values[gain, second]}
     cell = mean_estimates(difference, clusters=clusters)[""]
-    sure = cell.low > 0 or cell.high < 0
-    words = "differs from" if sure else "cannot be told from"
+    words = "cannot be told from"
+    if cell.low > 0 or cell.high < 0:
+        words = "is above" if cell.value > 0 else "is below"
     return (
         f"In removal gain it {words} {second} (paired difference {cell.value:.3f}, "
         f"{cell.low:.3f} to {cell.high:.3f})."

@@ -14,9 +14,7 @@ class LinearPatches(nn.Module):
     def __init__(self):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.weights = nn.Parameter(
-            torch.randn(3, 4, 4, generator=generator, dtype=torch.float64)
-        )
+        self.weights = nn.Parameter(torch.randn(3, 4, 4, generator=generator, dtype=torch.float64))
 
     def forward(self, images):
         patches = nn.functional.avg_pool2d(images.mean(dim=1), 4)

@@ -50,7 +50,9 @@ def test_blur_keeps_a_constant_picture_and_smooths_another(images):
 def test_mean_is_the_color_of_all_pictures_and_black_the_given_value(images):
     mean = replacement(images, grid_size=(3, 4), hiding=Hiding(imputer="mean"))
     torch.testing.assert_close(mean[0, :, 0, 0], images.mean(dim=(0, 2, 3)))
-    black = replacement(images, grid_size=(3, 4), hiding=Hiding(imputer="black", black=(-1.0, -2.0)))
+    black = replacement(
+        images, grid_size=(3, 4), hiding=Hiding(imputer="black", black=(-1.0, -2.0))
+    )
     assert black[1, :, 5, 5].tolist() == [-1, -2]
 
 
