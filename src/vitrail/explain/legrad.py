@@ -109,7 +109,7 @@ def _mean_positive(layer: AttentionLayer, slope: Tensor) -> Float[Tensor, "targe
     _, heads, queries, _ = layer.shape
     total: Tensor | None = None
     for start, stop in layer.blocks(2**20):
-        part = layer.attention_gradient(slope, start, stop).relu_().sum(dim=(2, 3))
+        part = layer.attention_gradient(slope, start=start, stop=stop).relu_().sum(dim=(2, 3))
         total = part if total is None else total + part
     assert total is not None  # noqa: S101 (a layer has queries)
     return total / (heads * queries)

@@ -149,7 +149,7 @@ def _relevance_step(
     """Return r · mean_h (A ⊙ G)⁺; r is non-negative, so it may go under the positive part."""
     added = torch.zeros_like(row)
     for start, stop in blocks(layer, row):
-        weighted = layer.attention_gradient(gradient, start, stop)
+        weighted = layer.attention_gradient(gradient, start=start, stop=stop)
         weighted.mul_(layer.attention(start, stop)).relu_()
         weight = row[..., None, start:stop, None].to(weighted.dtype)
         added += weighted.mul_(weight).sum(dim=(2, 3)).to(added.dtype)
@@ -168,7 +168,7 @@ def _rollout_step(
     ranges = [(0, layer.shape[2])] if whole else blocks(layer, row)
     rolled = torch.zeros_like(row)
     for start, stop in ranges:
-        weighted = layer.attention_gradient(gradient, start, stop)
+        weighted = layer.attention_gradient(gradient, start=start, stop=stop)
         fused = weighted.mul_(layer.attention(start, stop)).mean(dim=2).relu_()
         if whole:
             fused = _without_smallest(fused, discard_ratio)

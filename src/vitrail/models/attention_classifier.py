@@ -66,7 +66,7 @@ class SelfAttention(nn.Module):
     attention = softmax(q kᵀ / √head_dim), output = proj(attention · v), heads side by side.
 
     Source:
-        vaswani2017attention, section 3.2.
+        vaswani2017, section 3.2.
     """
 
     def __init__(self, embed_dim: int, num_heads: int, *, drop_rate: float) -> None:

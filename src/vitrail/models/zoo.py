@@ -114,7 +114,7 @@ class ConvStem(nn.Module):
     Stands in for timm's ``PatchEmbed``: the same arguments and attributes.
 
     Source:
-        xiao2021early, section 4.
+        xiao2021, section 4.
 
     Differs:
         From the paper: layer normalization over channels in place of batch normalization, so that

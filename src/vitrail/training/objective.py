@@ -62,7 +62,7 @@ def mix(
         Mixed images and targets.
 
     Source:
-        zhang2018mixup, section 2; yun2019cutmix, equations 1 and 2 (λ becomes the true share of
+        zhang2018, section 2; yun2019, equations 1 and 2 (λ becomes the true share of
         pixels where the box is cut off by the border).
     """
     if not mixup and not cutmix:

@@ -21,7 +21,7 @@ def learning_rate(
         A value in (0, peak].
 
     Source:
-        loshchilov2017sgdr, equation 5, one period; the warm-up is that of goyal2017accurate.
+        loshchilov2017, equation 5, one period; the warm-up is that of goyal2017.
 
     Example:
         >>> steps = range(5)

@@ -179,7 +179,7 @@ def follow(average: nn.Module, model: nn.Module, *, decay: float) -> None:
     """Move an average of weights: decay times itself plus (1 - decay) times the model's.
 
     Source:
-        tarvainen2017mean, section 2; the warm-up of ``decay`` is the caller's.
+        tarvainen2017, section 2; the warm-up of ``decay`` is the caller's.
     """
     current = model.state_dict()
     for name, value in average.state_dict().items():

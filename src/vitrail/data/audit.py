@@ -1,0 +1,289 @@
+"""``inspect``: what the data holds, and what would make a result worthless.
+
+One pass over the files (decoded in threads, a bounded number at a time) measures each picture;
+what is kept of it is a thumbnail of one kilobyte and some numbers. Then: files that cannot be read,
+duplicates, leaks across a given split, shortcuts, and the fingerprint that the plan's rules read.
+"""
+
+import logging
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vitrail.data.cohort import make_cohort
+from vitrail.data.duplicates import Duplicate, find_duplicates, thumbnail
+from vitrail.data.raster import RasterInfo, probe, read_stored, scale
+from vitrail.data.shortcuts import Shortcut, audit_shortcuts, features
+from vitrail.data.split import clusters
+from vitrail.errors import LeakageError, UnreadableFileError
+from vitrail.records import Case, Cohort, Progress, no_progress
+
+_log = logging.getLogger("vitrail")
+_IN_FLIGHT = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A case whose file cannot be used, and why."""
+
+    case_id: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """Something that stands on both sides of the given split.
+
+    Attributes:
+        kind: ``patient``, ``group``, ``exact`` (duplicate) or ``near`` (duplicate).
+        name: The patient, the group, or the first case of the pair.
+        splits: The parts it stands in.
+        cases: Its cases.
+    """
+
+    kind: str
+    name: str
+    splits: tuple[str, ...]
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What ``audit.json`` holds; see the schema for each field."""
+
+    cases: int
+    classes: dict[str, int]
+    unreadable: tuple[Unreadable, ...]
+    duplicates: tuple[Duplicate, ...]
+    leaks: tuple[Leak, ...]
+    shortcuts: tuple[Shortcut, ...]
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    accepted_leakage: str = ""
+
+    def readable(self, cohort: Cohort) -> Cohort:
+        """Leave the unreadable cases out.
+
+        Raises:
+            DataError: If a class loses too many cases to be trained on.
+        """
+        left_out = {case.case_id for case in self.unreadable}
+        kept = (case for case in cohort if case.case_id not in left_out)
+        return make_cohort(cohort.root, kept, source=str(cohort.root))
+
+    def duplicate_pairs(self) -> list[tuple[str, str]]:
+        """Return the pairs of case ids that show the same picture, for `clusters`."""
+        return [(pair.first, pair.second) for pair in self.duplicates]
+
+    def accept_leakage(self, reason: str = "") -> "Audit":
+        """Return the audit with the reason for going on in spite of its leaks.
+
+        Raises:
+            LeakageError: If there is a leak and no reason.
+        """
+        if self.leaks and not reason.strip():
+            leak = self.leaks[0]
+            sides = " and ".join(leak.splits)
+            raise LeakageError(
+                "the given split",
+                f"{len(self.leaks)} leaks; {leak.kind} {leak.name!r} is in {sides}",
+                "a patient, a group and a duplicate stay on one side",
+                'mend the split, drop its column, or pass --accept-leakage "reason"',
+            )
+        return replace(self, accepted_leakage=reason.strip() if self.leaks else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``audit.json``."""
+        return asdict(self)
+
+
+def from_json(content: dict[str, Any]) -> Audit:
+    """Build an audit back from the content of ``audit.json``."""
+    leaks = (
+        Leak(**{**leak, "splits": tuple(leak["splits"]), "cases": tuple(leak["cases"])})
+        for leak in content["leaks"]
+    )
+    return Audit(
+        **{
+            **content,
+            "unreadable": tuple(Unreadable(**row) for row in content["unreadable"]),
+            "duplicates": tuple(Duplicate(**row) for row in content["duplicates"]),
+            "leaks": tuple(leaks),
+            "shortcuts": tuple(Shortcut(**row) for row in content["shortcuts"]),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What is kept of one picture."""
+
+    case: Case
+    info: RasterInfo
+    content: str
+    thumbnail: UInt8[np.ndarray, "row column"]
+    features: dict[str, list[float]]
+    low: float
+    high: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    colored: bool
+
+
+def _measure(case: Case, root: Path) -> _Measured | Unreadable:
+    """Decode and measure one picture."""
+    path = root / case.path
+    try:
+        info = probe(path)
+        stored = read_stored(path)
+        with path.open("rb") as stream:
+            content = file_digest(stream, "sha256").hexdigest()
+    except (UnreadableFileError, OSError) as error:
+        reason = error.came if isinstance(error, UnreadableFileError) else str(error)
+        return Unreadable(case_id=case.case_id, path=case.path, reason=reason)
+    low, high = (float(value) for value in np.percentile(stored[:, ::4, ::4], [0.5, 99.5]))
+    window = (low, high if high > low else low + 1)
+    picture = scale(stored, channels=3, intensity_range=window)
+    spread = picture.max(axis=0) - picture.min(axis=0) if len(stored) == 3 else np.zeros(1)
+    return _Measured(
+        case=case,
+        info=info,
+        content=content,
+        thumbnail=thumbnail(picture.mean(axis=0)),
+        features=features(info, picture),
+        low=low,
+        high=high,
+        mean=tuple(float(value) for value in picture.mean(axis=(1, 2))),
+        std=tuple(float(value) for value in picture.std(axis=(1, 2))),
+        colored=bool((spread > 0.06).mean() > 0.002),
+    )
+
+
+def _measure_all(cohort: Cohort, progress: Progress) -> Iterator[_Measured | Unreadable]:
+    """Measure every case in order, a bounded number of them at a time."""
+    waiting: deque[Future[_Measured | Unreadable]] = deque()
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for done, case in enumerate(cohort):
+            waiting.append(pool.submit(_measure, case, cohort.root))
+            if len(waiting) >= _IN_FLIGHT:
+                yield waiting.popleft().result()
+            progress("reading pictures", done=done + 1, total=len(cohort))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
+    """Look at every picture of a cohort.
+
+    Args:
+        cohort: The cases.
+        progress: Told after each picture.
+
+    Returns:
+        What was found. Leaks are listed, not raised: `Audit.accept_leakage` raises.
+    """
+    measured: list[_Measured] = []
+    unreadable: list[Unreadable] = []
+    for result in _measure_all(cohort, progress):
+        if isinstance(result, Unreadable):
+            unreadable.append(result)
+        else:
+            measured.append(result)
+    if unreadable:
+        _log.warning("%d pictures cannot be read and are left out", len(unreadable))
+    cases = [item.case for item in measured]
+    duplicates: list[Duplicate] = []
+    shortcuts: list[Shortcut] = []
+    if measured:
+        duplicates = find_duplicates(
+            [case.case_id for case in cases],
+            contents=[item.content for item in measured],
+            thumbnails=np.stack([item.thumbnail for item in measured]),
+        )
+        together = clusters(cases, [(pair.first, pair.second) for pair in duplicates])
+        shortcuts = audit_shortcuts(
+            [item.features for item in measured],
+            [case.label for case in cases],
+            clusters=[together[case.case_id] for case in cases],
+        )
+    count = Counter(case.label for case in cases)
+    return Audit(
+        cases=len(cohort),
+        classes={label: count[label] for label in cohort.classes},
+        unreadable=tuple(unreadable),
+        duplicates=tuple(duplicates),
+        leaks=tuple(find_leaks(cases, duplicates)),
+        shortcuts=tuple(shortcuts),
+        fingerprint=_fingerprint(measured),
+    )
+
+
+def find_leaks(cases: Sequence[Case], duplicates: Sequence[Duplicate]) -> list[Leak]:
+    """Name every patient, group and duplicate on both sides of the given split."""
+    members: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    by_id = {case.case_id: case for case in cases}
+    for case in cases:
+        for kind, name in (("patient", case.patient_id), ("group", case.group)):
+            if name and case.split:
+                members[kind, name].append(case)
+    for pair in duplicates:
+        both = [by_id[pair.first], by_id[pair.second]]
+        if all(case.split for case in both):
+            members[pair.kind, f"{pair.first} = {pair.second}"] = both
+    leaks = []
+    for (kind, name), group in sorted(members.items()):
+        splits = tuple(sorted({case.split for case in group}))
+        if len(splits) > 1:
+            ids = tuple(case.case_id for case in group)
+            leaks.append(Leak(kind=kind, name=name, splits=splits, cases=ids))
+    return leaks
+
+
+def _range(values: Sequence[int] | Sequence[float]) -> dict[str, float]:
+    return {
+        "min": float(min(values)),
+        "median": float(np.median(values)),
+        "max": float(max(values)),
+    }
+
+
+def _fingerprint(measured: Sequence[_Measured]) -> dict[str, Any]:
+    """Say what the plan's rules need to know of the data."""
+    if not measured:
+        return {}
+    cases, infos = [item.case for item in measured], [item.info for item in measured]
+    count = Counter(case.label for case in cases)
+    deep = [item for item in measured if item.info.bits > 8]
+    return {
+        "cases": len(cases),
+        "patients": len({case.patient_id for case in cases} - {""}),
+        "without_patient": sum(not case.patient_id for case in cases),
+        "groups": len({case.group for case in cases} - {""}),
+        "sites": len({case.site for case in cases} - {""}),
+        "masks": sum(bool(case.mask) for case in cases),
+        "given_split": dict(sorted(Counter(case.split for case in cases if case.split).items())),
+        "imbalance": max(count.values()) / min(count.values()),
+        "height": _range([info.height for info in infos]),
+        "width": _range([info.width for info in infos]),
+        "aspect": _range([info.width / info.height for info in infos]),
+        "file_bytes": _range([info.file_bytes for info in infos]),
+        "total_bytes": sum(info.file_bytes for info in infos),
+        "formats": dict(Counter(info.format for info in infos).most_common()),
+        "modes": dict(Counter(info.mode for info in infos).most_common()),
+        "bits": max(info.bits for info in infos),
+        "colored": sum(item.colored for item in measured) / len(measured),
+        "intensity_range": (
+            [min(item.low for item in deep), max(item.high for item in deep)] if deep else None
+        ),
+        "mean": np.mean([item.mean for item in measured], axis=0).round(4).tolist(),
+        "std": np.mean([item.std for item in measured], axis=0).round(4).tolist(),
+        "sha256": sha256("\n".join(sorted(item.content for item in measured)).encode()).hexdigest(),
+    }

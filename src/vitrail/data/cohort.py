@@ -1,0 +1,321 @@
+"""Folders and manifests become a ``Cohort``: one row a case, checked before anything is trained.
+
+Two ways in. *A folder*: one folder a class, or ``train``/``validation``/``test`` above them;
+pictures may lie deeper; a folder ``masks`` beside the classes mirrors them. *A manifest*: a CSV
+whose columns are ``path,label`` and, where known, ``patient,group,site,split,mask``.
+
+Hidden files are ignored; links are followed, each folder once. A case's id is its path without
+the ending (with it, where two would be the same).
+"""
+
+import csv
+import difflib
+import io
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
+from typing import cast
+
+from vitrail.data.raster import SUFFIXES
+from vitrail.errors import DataError, ManifestError, RunFolderError
+from vitrail.records import SPLITS, Case, Cohort, SplitName
+from vitrail.runfolder import read_csv, read_json, write_csv, write_json
+
+COLUMNS = ("case_id", "path", "label", "patient_id", "group", "site", "split", "mask")
+"""The columns of ``cohort.csv``."""
+
+_SPLIT_NAMES: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+NO_SPLIT: SplitName = ""
+_MASKS = "masks"
+_log = logging.getLogger("vitrail")
+
+
+def read_folder(root: Path) -> Cohort:
+    """Read a folder of pictures: one folder a class, or the parts of a split above the classes.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The cohort, with ``split`` filled where the folders tell it.
+
+    Raises:
+        DataError: If the folder is missing or empty, or the classes cannot be trained on.
+    """
+    if not root.is_dir():
+        raise DataError(
+            str(root), "no such folder", "a folder of pictures is read", "check the path"
+        )
+    root = root.resolve()
+    files = sorted(_pictures(root))
+    masks = {path for path in files if PurePosixPath(path).parts[0].lower() == _MASKS}
+    pictures = [path for path in files if path not in masks]
+    _check_layout(root, pictures)
+    given = all(PurePosixPath(path).parts[0].lower() in _SPLIT_NAMES for path in pictures)
+    cases = []
+    for path, case_id in zip(pictures, _case_ids(pictures), strict=True):
+        parts = PurePosixPath(path).parts
+        mask = _mask_of(path, masks)
+        label, split = parts[0], NO_SPLIT
+        if given:
+            label, split = parts[1], _SPLIT_NAMES[parts[0].lower()]
+        cases.append(Case(case_id=case_id, path=path, label=label, split=split, mask=mask))
+    return make_cohort(root, cases, source=str(root))
+
+
+def _pictures(root: Path) -> Iterator[str]:
+    """Yield every picture below ``root``, relative to it; each real folder is entered once."""
+    entered: set[str] = set()
+    skipped: Counter[str] = Counter()
+    for folder, names, files in os.walk(root, followlinks=True):
+        entered.add(os.path.realpath(folder))
+        names[:] = [
+            name
+            for name in sorted(names)
+            if not name.startswith(".")
+            and os.path.realpath(os.path.join(folder, name)) not in entered  # noqa: PTH118
+        ]
+        relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        for name in files:
+            if name.startswith("."):
+                continue
+            if PurePosixPath(name).suffix.lower() in SUFFIXES:
+                yield str(relative / name)
+            else:
+                skipped[PurePosixPath(name).suffix.lower() or name] += 1
+    for suffix, count in skipped.most_common():
+        _log.info(
+            "%s: %d files ending in %s are not pictures and were left out", root, count, suffix
+        )
+
+
+def _check_layout(root: Path, pictures: Sequence[str]) -> None:
+    """Refuse an empty folder, loose pictures, and parts of a split beside other folders."""
+    remedy = "put the pictures of each class into a folder of its name, or pass --manifest"
+    rule = "one folder a class is read, or train/validation/test above the classes"
+    if not pictures:
+        raise DataError(str(root), "no pictures (PNG, JPEG, TIFF, BMP) in it", rule, remedy)
+    depths = {path: len(PurePosixPath(path).parts) for path in pictures}
+    tops = {PurePosixPath(path).parts[0] for path in pictures if depths[path] > 1}
+    parts = {name for name in tops if name.lower() in _SPLIT_NAMES}
+    if parts and parts != tops:
+        others = ", ".join(sorted(tops - parts)[:3])
+        came = f"{', '.join(sorted(parts))} beside {others}"
+        raise DataError(str(root), came, rule, remedy)
+    loose = [path for path in pictures if depths[path] < (3 if parts else 2)]
+    if loose:
+        raise DataError(
+            str(root), f"{len(loose)} pictures in no class folder ({loose[0]}, …)", rule, remedy
+        )
+
+
+def _mask_of(path: str, masks: set[str]) -> str:
+    """Return the file below ``masks`` that mirrors ``path``, or an empty string."""
+    mirrored = PurePosixPath(_MASKS) / path
+    return next(
+        (name for name in (str(mirrored), str(mirrored.with_suffix(".png"))) if name in masks), ""
+    )
+
+
+def _case_ids(paths: Sequence[str]) -> list[str]:
+    """Drop each path's ending, unless two would become the same."""
+    stems = [str(PurePosixPath(path).with_suffix("")) for path in paths]
+    count = Counter(stems)
+    return [path if count[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]
+
+
+def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
+    """Read a manifest: CSV with ``path,label[,patient,group,site,split,mask]``.
+
+    Commas, semicolons or tabs separate the cells; column names are read without regard to case;
+    ``val`` and ``valid`` mean ``validation``; columns of other names are left out, and named in
+    the log.
+
+    Args:
+        path: The CSV file.
+        root: Folder that the paths are relative to; by default the manifest's own.
+
+    Returns:
+        The cohort.
+
+    Raises:
+        ManifestError: If a column is missing, or a row's path, label or split cannot be used.
+    """
+    root = (root or path.parent).resolve()
+    rows, columns = _rows(path)
+    for name in ("path", "label"):
+        _require_column(path, name, columns=columns)
+    cases = []
+    for line, row in enumerate(rows, start=2):
+        cases.append(_case(f"{path}:{line}", row, root=root))
+    if not cases:
+        raise ManifestError(str(path), "no rows", "one row a case is read", "fill the table")
+    _refuse_repeats(path, cases)
+    ids = _case_ids([case.path for case in cases])
+    named = [replace(case, case_id=case_id) for case, case_id in zip(cases, ids, strict=True)]
+    return make_cohort(root, named, source=str(path))
+
+
+def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Read the table as text: its rows by our column names, and its columns."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            str(path), str(error), "a manifest is a UTF-8 CSV file", "check the path and encoding"
+        ) from error
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    columns = [name.strip().lower() for name in next(table, [])]
+    columns = ["patient_id" if name == "patient" else name for name in columns]
+    unknown = [name for name in columns if name and name not in COLUMNS]
+    if unknown:
+        _log.info("%s: columns left out: %s", path, ", ".join(unknown))
+    rows = [
+        dict(zip(columns, (cell.strip() for cell in row), strict=False)) for row in table if row
+    ]
+    return rows, columns
+
+
+def _require_column(path: Path, name: str, *, columns: Sequence[str]) -> None:
+    if name in columns:
+        return
+    nearest = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+    hint = f"rename {nearest[0]!r} to {name!r}" if nearest else f"add a column {name!r}"
+    raise ManifestError(
+        f"{path}:1", f"no column {name!r} among {', '.join(columns)}", "it is needed", hint
+    )
+
+
+def _case(place: str, row: dict[str, str], *, root: Path) -> Case:
+    """Check one row."""
+    label, split = row.get("label", ""), row.get("split", "").lower()
+    if not label:
+        raise ManifestError(
+            place, "an empty label", "every case has a label", "fill or drop the row"
+        )
+    if "|" in label:
+        raise ManifestError(
+            place, f"label {label!r}", "one label a case is read for now", "give one label"
+        )
+    if split and split not in _SPLIT_NAMES:
+        nearest = difflib.get_close_matches(split, _SPLIT_NAMES, n=1)
+        remedy = f"write {nearest[0] if nearest else 'train'!r}"
+        raise ManifestError(place, f"split {split!r}", f"it is one of {', '.join(SPLITS)}", remedy)
+    return Case(
+        case_id="",
+        path=_inside(place, row.get("path", ""), root=root),
+        label=label,
+        patient_id=row.get("patient_id", ""),
+        group=row.get("group", ""),
+        site=row.get("site", ""),
+        split=_SPLIT_NAMES[split] if split else "",
+        mask=_inside(place, row["mask"], root=root) if row.get("mask") else "",
+    )
+
+
+def _inside(place: str, name: str, *, root: Path) -> str:
+    """Return ``name`` relative to ``root``; it has to lie there and be a file."""
+    joined = os.path.normpath(root / name)
+    relative = os.path.relpath(joined, root)
+    if not name or Path(relative).parts[0] == os.pardir:
+        raise ManifestError(
+            place, f"path {name!r}", f"paths lie inside {root}", "pass --root, or mend the path"
+        )
+    if not Path(joined).is_file():
+        raise ManifestError(
+            place, f"no file {name!r} in {root}", "every path is a file", "mend or drop the row"
+        )
+    return Path(relative).as_posix()
+
+
+def _refuse_repeats(path: Path, cases: Sequence[Case]) -> None:
+    first: dict[str, int] = {}
+    for line, case in enumerate(cases, start=2):
+        if case.path in first:
+            raise ManifestError(
+                f"{path}:{line}",
+                f"path {case.path!r} again (first in line {first[case.path]})",
+                "a case has one row",
+                "drop one of the rows",
+            )
+        first[case.path] = line
+
+
+def make_cohort(root: Path, cases: Iterable[Case], *, source: str) -> Cohort:
+    """Order the cases, and refuse classes and splits that cannot be trained on."""
+    ordered = tuple(sorted(cases, key=lambda case: case.case_id))
+    count = Counter(case.label for case in ordered)
+    if len(count) < 2:
+        raise DataError(
+            source,
+            f"one class only ({next(iter(count))!r})",
+            "a classifier needs at least two classes",
+            "add the pictures of another class",
+        )
+    single = [label for label, cases_of in sorted(count.items()) if cases_of == 1]
+    if single:
+        raise DataError(
+            source,
+            f"class {single[0]!r} has one case",
+            "a class needs cases to train on and others to test on",
+            "add cases of it, or leave the class out",
+        )
+    _check_given_split(ordered, source)
+    return Cohort(root=root, cases=ordered, classes=tuple(sorted(count)))
+
+
+def _check_given_split(cases: Sequence[Case], source: str) -> None:
+    """Refuse a split given for some cases only, without a training part, or with new labels."""
+    without = sum(not case.split for case in cases)
+    if without == len(cases):
+        return
+    rule = "a given split names a part for every case, and trains on every label"
+    if without:
+        came = f"{without} of {len(cases)} cases have no split"
+        raise DataError(source, came, rule, "fill the column, or drop it")
+    trained = {case.label for case in cases if case.split == "train"}
+    for case in cases:
+        if case.label not in trained:
+            came = f"label {case.label!r} is in {case.split} and not in train"
+            raise DataError(source, came, rule, "mend the label, or drop its cases")
+
+
+def write_cohort(path: Path, cohort: Cohort) -> None:
+    """Write ``cohort.csv``, and beside it ``cohort.json`` with the root and the classes."""
+    companion = {"root": str(cohort.root.resolve()), "classes": list(cohort.classes)}
+    write_json(path.with_suffix(".json"), companion)
+    write_csv(path, (asdict(case) for case in cohort), header=COLUMNS)
+
+
+def load_cohort(path: Path) -> Cohort:
+    """Read back what `write_cohort` wrote.
+
+    Raises:
+        RunFolderError: If ``cohort.csv`` or ``cohort.json`` beside it is missing or damaged.
+    """
+    try:
+        companion = read_json(path.with_suffix(".json"))
+        rows = read_csv(path)
+        cases = tuple(Case(**cast("dict[str, SplitName]", row)) for row in rows)
+        classes = tuple(cast("dict[str, list[str]]", companion)["classes"])
+        root = Path(cast("dict[str, str]", companion)["root"])
+    except (OSError, TypeError, KeyError) as error:
+        raise RunFolderError(
+            str(path),
+            f"it cannot be read ({error})",
+            "inspect writes it",
+            "repeat `vitrail inspect`",
+        ) from error
+    return Cohort(root=root, cases=cases, classes=classes)

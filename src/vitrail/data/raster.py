@@ -1,0 +1,236 @@
+"""Pictures from files: PNG, JPEG, TIFF and BMP, of 1 to 32 bits, become arrays.
+
+What is settled here, once, for training and prediction alike:
+
+- EXIF orientation is applied, so that "up" is up.
+- A palette is looked up; transparent pixels lie on black, the background of medical pictures.
+- Color becomes grey by the luma of ITU-R BT.601 (Pillow's); grey becomes color by repetition.
+- Sizes are checked before a pixel is decoded, so that a decompression bomb stays asleep.
+- 16-bit *color* loses its lower 8 bits, for Pillow has no such mode; 16-bit grey keeps them.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from vitrail.errors import UnreadableFileError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+"""Endings (lower case) of the files that are taken for pictures."""
+
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
+MAX_FILE_BYTES = 1 << 30
+
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_BITS = {"1": 1, "I": 32, "F": 32}
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
+_TRANSPOSED = frozenset({5, 6, 7, 8})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RasterInfo:
+    """What a picture's header says.
+
+    Attributes:
+        height: Rows in pixels, after EXIF orientation.
+        width: Columns in pixels, after EXIF orientation.
+        channels: 1 for grey modes, 3 for all others (a palette may still hold only greys).
+        bits: Bits of one stored value.
+        mode: Pillow's name of the pixel mode, e.g. ``L``, ``RGBA``, ``I;16``.
+        format: ``PNG``, ``JPEG``, ``MPO`` (a JPEG with previews), ``TIFF`` or ``BMP``.
+        file_bytes: Size of the file.
+        jpeg_quantization: Mean of the luminance quantization table, 0 where it is no JPEG;
+            it falls as the JPEG quality rises.
+    """
+
+    height: int
+    width: int
+    channels: Literal[1, 3]
+    bits: int
+    mode: str
+    format: str
+    file_bytes: int
+    jpeg_quantization: float = 0.0
+
+
+def _is_grey(mode: str) -> bool:
+    return mode in _GREY_MODES or mode.startswith("I;16")
+
+
+def _unreadable(
+    path: Path,
+    came: str,
+    *,
+    rule: str = "a whole picture is needed",
+    remedy: str = "replace the file or leave it out",
+) -> UnreadableFileError:
+    return UnreadableFileError(str(path), came, rule, remedy)
+
+
+def _open(path: Path) -> Image.Image:
+    """Open a picture, checking its kind and size; no pixel is decoded yet."""
+    try:
+        file_bytes = path.stat().st_size
+        if file_bytes == 0:
+            raise _unreadable(path, "the file is empty (0 bytes)")
+        if file_bytes > MAX_FILE_BYTES:
+            raise _unreadable(
+                path, f"{file_bytes} bytes", rule=f"at most {MAX_FILE_BYTES} are read"
+            )
+        # From memory: Pillow's memory-mapped reading garbles turned TIFFs.
+        image = Image.open(BytesIO(path.read_bytes()), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _unreadable(
+            path, "a decompression bomb", rule=f"at most {MAX_PIXELS} pixels are decoded"
+        ) from error
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise _unreadable(
+            path,
+            f"{image.width} x {image.height} pixels",
+            rule=f"at most {MAX_PIXELS} pixels are decoded",
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        image.close()
+        raise _unreadable(path, f"{frames} pictures in one file", rule="one file holds one picture")
+    return image
+
+
+def probe(path: Path) -> RasterInfo:
+    """Read a picture's header without decoding its pixels.
+
+    Args:
+        path: A PNG, JPEG, TIFF or BMP file.
+
+    Returns:
+        What the header says.
+
+    Raises:
+        UnreadableFileError: If it is no picture, is empty, too large, or holds several pictures.
+    """
+    with _open(path) as image:
+        width, height = image.size
+        # Pillow turns a TIFF's size by itself.
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if image.format != "TIFF" and orientation in _TRANSPOSED:
+            width, height = height, width
+        tables = getattr(image, "quantization", None)
+        return RasterInfo(
+            height=height,
+            width=width,
+            channels=1 if _is_grey(image.mode) else 3,
+            bits=16 if image.mode.startswith("I;16") else _BITS.get(image.mode, 8),
+            mode=image.mode,
+            format=image.format or "",
+            file_bytes=path.stat().st_size,
+            jpeg_quantization=float(np.mean(tables[0])) if tables else 0.0,
+        )
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Turn any mode into L, RGB, I;16, I or F: upright, opaque, without a palette."""
+    image = ImageOps.exif_transpose(image)
+    mode = image.mode
+    if image.has_transparency_data and not mode.startswith("I"):
+        background = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(background, image.convert("RGBA"))
+        return image.convert("L" if _is_grey(mode) else "RGB")
+    if mode == "1":
+        return image.convert("L")
+    if mode in ("L", "RGB", "I", "F") or mode.startswith("I;16"):
+        return image
+    return image.convert("L" if _is_grey(mode) else "RGB")
+
+
+def read_stored(path: Path) -> Shaped[np.ndarray, "channel height width"]:
+    """Decode a picture, keeping the values as they are stored.
+
+    Args:
+        path: A PNG, JPEG, TIFF or BMP file.
+
+    Returns:
+        One channel (grey) or three (red, green, blue): uint8 for pictures of up to 8 bits,
+        else uint16, int32 or float32.
+
+    Raises:
+        UnreadableFileError: If the file is missing, broken, truncated or too large.
+    """
+    with _open(path) as image:
+        try:
+            pixels = np.asarray(_plain(image))
+        except Exception as error:  # decoders fed broken bytes raise anything
+            raise _unreadable(path, f"it cannot be decoded ({error})") from error
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise _unreadable(path, "NaN or infinite pixels", rule="pixels are finite numbers")
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+
+
+def to_grey(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndarray, "1 height width"]:
+    """Return the luma of ITU-R BT.601: 0.299 red + 0.587 green + 0.114 blue."""
+    return np.tensordot(np.array([0.299, 0.587, 0.114], dtype=np.float32), pixels, axes=1)[None]
+
+
+def read_raster(
+    path: Path,
+    *,
+    channels: Literal[1, 3],
+    intensity_range: tuple[float, float] | None = None,
+) -> Float[np.ndarray, "channel height width"]:
+    """Decode a picture to values in [0, 1].
+
+    Args:
+        path: A PNG, JPEG, TIFF or BMP file.
+        channels: 1 for grey, 3 for color, whatever the file holds.
+        intensity_range: Stored values that become 0 and 1 in pictures of more than 8 bits; what
+            lies outside is clipped. By default the whole range of 16 bits.
+
+    Returns:
+        float32 values.
+
+    Raises:
+        UnreadableFileError: If the file is missing, broken, truncated or too large, or holds
+            32-bit values and no ``intensity_range`` is given.
+    """
+    stored = read_stored(path)
+    if stored.dtype.itemsize > 2 and intensity_range is None:
+        raise _unreadable(
+            path,
+            f"{stored.dtype} values",
+            rule="32-bit pictures need to be told which values are black and white",
+            remedy="pass intensity_range=(low, high)",
+        )
+    return scale(stored, channels=channels, intensity_range=intensity_range)
+
+
+def scale(
+    stored: Shaped[np.ndarray, "stored height width"],
+    *,
+    channels: Literal[1, 3],
+    intensity_range: tuple[float, float] | None = None,
+) -> Float[np.ndarray, "channel height width"]:
+    """Bring stored values to [0, 1] and to the wanted number of channels.
+
+    Args:
+        stored: From `read_stored`.
+        channels: 1 for grey, 3 for color.
+        intensity_range: Stored values that become 0 and 1; 8-bit pictures always use 0 and 255.
+    """
+    if stored.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    else:
+        low, high = intensity_range or (0.0, 65535.0)
+    values = ((stored.astype(np.float32) - np.float32(low)) / np.float32(high - low)).clip(0, 1)
+    if len(values) == channels:
+        return values
+    return to_grey(values) if channels == 1 else np.repeat(values, 3, axis=0)

@@ -1,0 +1,363 @@
+"""The record's numbers become figures: training curves, ROC, calibration, confusion matrices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+from typing import Any
+
+from markupsafe import Markup
+
+from vitrail.report.contents import Contents, Object, Training
+from vitrail.report.figures import UNIT, Axis, Point, Series, bars, chart, nice_axis
+from vitrail.report.tables import METRICS, metric_name, model_name, number
+
+QUIET = 3
+"""Style of what stands beside the thing itself: training loss, the reference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A drawing with its caption."""
+
+    name: str
+    drawing: Markup
+    caption: str
+
+
+def style_of(contents: Contents, model: str) -> int:
+    """Return a model's style: the same color, dash and marker in every figure."""
+    return contents.models.index(model) % QUIET
+
+
+def training_figures(contents: Contents) -> tuple[Figure, ...]:
+    """Draw each model's losses, and the validation metrics of all models together."""
+    figures = []
+    for model in contents.models:
+        runs = [one for one in contents.trainings if one.model == model and one.epochs]
+        if runs:
+            figures.append(_losses(contents, model, runs=runs))
+    metrics = [
+        name
+        for name in dict.fromkeys(key for one in contents.trainings for key in _validation(one))
+        if not name.endswith("loss")
+    ]
+    figures += [_metric(contents, name) for name in metrics]
+    return tuple(figures)
+
+
+def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figure:
+    """Draw the training and validation loss of every training of one model."""
+    series: list[Series] = []
+    for place, one in enumerate(runs):
+        best = best_epoch(one)
+        for key, name, style in (
+            ("train", "training loss", QUIET),
+            ("validation", "validation loss", style_of(contents, model)),
+        ):
+            points = _points(one, _loss_key(one, key))
+            series.append(
+                Series(
+                    name=name if place == 0 else "",
+                    points=points,
+                    style=style,
+                    mark=_mark(points, best) if key == "validation" else None,
+                )
+            )
+    xs = [x for one in series for x, _ in one.points]
+    ys = [y for one in series for _, y in one.points]
+    x, y = nice_axis("epoch", xs, whole=True), nice_axis("loss", [0.0, *ys])
+    name = f"Loss: {model_name(model)}"
+    seeds = "" if len(runs) == 1 else f" {len(runs)} trainings, one line each."
+    return Figure(
+        name=name,
+        drawing=chart(series, x=x, y=y, title=f"{name}, by epoch.{_best_words(runs)}"),
+        caption=f"{_best_words(runs).strip()}{seeds}",
+    )
+
+
+def _metric(contents: Contents, name: str) -> Figure:
+    """Draw one validation metric of every training."""
+    series: list[Series] = []
+    for model in contents.models:
+        runs = [one for one in contents.trainings if one.model == model]
+        for place, one in enumerate(runs):
+            points = _points(one, name)
+            series.append(
+                Series(
+                    name=model_name(model) if place == 0 else "",
+                    points=points,
+                    style=style_of(contents, model),
+                    mark=_mark(points, best_epoch(one)),
+                )
+            )
+    label = metric_name(name.removeprefix("validation_"))
+    known = [y for one in series for _, y in one.points if not isnan(y)]
+    y = (
+        Axis(name=label, low=0.0, high=1.0, ticks=UNIT)
+        if known and min(known) >= 0 and max(known) <= 1
+        else nice_axis(label, known)
+    )
+    x = nice_axis("epoch", [x for one in series for x, _ in one.points], whole=True)
+    return Figure(
+        name=f"{label} on validation cases",
+        drawing=chart(series, x=x, y=y, title=f"{label} on validation cases by epoch."),
+        caption="Ring: the epoch whose weights were kept.",
+    )
+
+
+def _loss_key(one: Training, part: str) -> str:
+    """Find the column of a loss."""
+    names = [key for line in one.epochs for key in line if key.endswith("loss")]
+    return next((name for name in names if name.startswith(part[:3])), "")
+
+
+def _validation(one: Training) -> tuple[str, ...]:
+    """Name the validation metrics of a training's log."""
+    columns = dict.fromkeys(key for line in one.epochs for key in line)
+    return tuple(key for key in columns if key.removeprefix("validation_") in METRICS)
+
+
+def _points(one: Training, column: str) -> list[Point]:
+    """Read a column by epoch."""
+    return [
+        (float(line.get("epoch", place)), float(line[column]))
+        for place, line in enumerate(one.epochs)
+        if isinstance(line.get(column), int | float)
+    ]
+
+
+def best_epoch(one: Training) -> int | None:
+    """Find the epoch whose weights were kept, where ``model.json`` tells."""
+    extra = one.about.get("extra") or {}
+    places = (one.about, extra, extra.get("training") or {})
+    return next((int(place["best_epoch"]) for place in places if "best_epoch" in place), None)
+
+
+def _mark(points: Sequence[Point], epoch: int | None) -> tuple[Point, str] | None:
+    """Mark the point of an epoch."""
+    found = next((point for point in points if point[0] == epoch), None)
+    return None if found is None else (found, f"best epoch {epoch}: {number(found[1])}")
+
+
+def _best_words(runs: Sequence[Training]) -> str:
+    """Say which epochs were kept."""
+    epochs = [best for one in runs if (best := best_epoch(one)) is not None]
+    if not epochs:
+        return ""
+    return f" Weights kept: epoch {', '.join(map(str, epochs))} (ring), the best on validation."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """How one kind of curve is stored in ``evaluation.json`` and drawn."""
+
+    name: str
+    columns: tuple[str, str]
+    axes: tuple[str, str]
+    caption: str
+    diagonal: bool = True
+
+
+_KINDS = {
+    "roc": _Kind(
+        name="ROC curve",
+        columns=("false_positive_rate", "true_positive_rate"),
+        axes=("false positive rate (1 \N{MINUS SIGN} specificity)", "sensitivity"),
+        caption="Dotted: guessing.",
+    ),
+    "precision_recall": _Kind(
+        name="Precision\N{EN DASH}recall curve",
+        columns=("recall", "precision"),
+        axes=("recall (sensitivity)", "precision (PPV)"),
+        caption="",
+        diagonal=False,
+    ),
+    "calibration": _Kind(
+        name="Calibration",
+        columns=("probability", "frequency"),
+        axes=("stated probability", "observed frequency"),
+        caption="On the dotted line, what is stated with 0.7 happens 7 times in 10.",
+    ),
+}
+
+
+def curve_figures(contents: Contents) -> tuple[Figure, ...]:
+    """Draw ROC, precision-recall, calibration and decision curves of the test set."""
+    figures = []
+    for key, kind in _KINDS.items():
+        series = [
+            one
+            for model in contents.models
+            for one in _curve(contents, model, curve=_stored(contents, model).get(key), kind=kind)
+        ]
+        if series:
+            x, y = (Axis(name=axis, low=0.0, high=1.0, ticks=UNIT) for axis in kind.axes)
+            band = " Shaded: 95 % interval." if any(one.band for one in series) else ""
+            figures.append(
+                Figure(
+                    name=kind.name,
+                    drawing=chart(
+                        series, x=x, y=y, title=f"{kind.name}, test set.", diagonal=kind.diagonal
+                    ),
+                    caption=f"{kind.caption}{band}".strip(),
+                )
+            )
+    return tuple(figures) + _decision_figure(contents)
+
+
+def _stored(contents: Contents, model: str) -> Object:
+    """Return the curves of a model on the test set."""
+    curves: Object = contents.evaluation.get("curves", {}).get("test", {}).get(model, {})
+    return curves
+
+
+def _curve(contents: Contents, model: str, *, curve: Any, kind: _Kind) -> list[Series]:
+    """Read one model's curve: a list of points, columns, or columns for each class."""
+    if isinstance(curve, list) and curve:
+        curve = {key: [point.get(key) for point in curve] for key in curve[0]}
+    if not isinstance(curve, Mapping):
+        return []
+    columns = [_column(curve, name) for name in (*kind.columns, "low", "high")]
+    if not columns[0]:
+        classes = {name: one for name, one in curve.items() if isinstance(one, Mapping)}
+        return [
+            replace(series, name=f"{series.name}: {name}" if len(classes) > 1 else series.name)
+            for name, one in classes.items()
+            for series in _curve(contents, model, curve=one, kind=kind)
+        ]
+    across, up, low, high = columns
+    return [
+        Series(
+            name=model_name(model),
+            points=list(zip(across, up, strict=True)),
+            style=style_of(contents, model),
+            band=list(zip(across, low, high, strict=True)) if low and high else (),
+            shape="dots" if kind.name == "Calibration" else "line",
+        )
+    ]
+
+
+def _column(curve: Object, name: str) -> list[float]:
+    """Read a column of numbers; null is NaN."""
+    values = curve.get(name)
+    if not isinstance(values, list):
+        return []
+    return [float("nan") if value is None else float(value) for value in values]
+
+
+def _decision_figure(contents: Contents) -> tuple[Figure, ...]:
+    """Draw the net benefit of acting on each model, where it was measured."""
+    series: list[Series] = []
+    for model in contents.models:
+        stored = _stored(contents, model).get("decision") or {}
+        for key, name, style in (
+            ("model", model_name(model), style_of(contents, model)),
+            ("treat_all", "treating everybody", QUIET),
+        ):
+            points = zip(_column(stored, "threshold"), _column(stored, key), strict=True)
+            useful = [point for point in points if point[1] >= 0]
+            if useful and name not in {one.name for one in series}:
+                series.append(Series(name=name, points=useful, style=style))
+    if not series:
+        return ()
+    best = max(value for one in series for _, value in one.points)
+    drawing = chart(
+        series,
+        x=Axis(name="threshold probability", low=0.0, high=1.0, ticks=UNIT),
+        y=nice_axis("net benefit", [0.0, best]),
+        title="Decision curve, test set.",
+    )
+    return (
+        Figure(
+            name="Decision curve",
+            drawing=drawing,
+            caption="Net true positives a case when all above the threshold are treated; "
+            "treating nobody is zero.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """Counts of (truth, decision) of one model.
+
+    Attributes:
+        model: Name of the model.
+        classes: Class names in the order of rows and columns.
+        counts: ``counts[truth][decision]``.
+    """
+
+    model: str
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    def share(self, truth: int, decision: int) -> float:
+        """Return a cell's share of its row, 0 for an empty row."""
+        total = sum(self.counts[truth])
+        return self.counts[truth][decision] / total if total else 0.0
+
+
+def confusions(contents: Contents) -> tuple[Confusion, ...]:
+    """Read each model's confusion matrix on the test set, else count it in the predictions."""
+    found = []
+    for model in contents.models:
+        stored = _stored(contents, model).get("confusion")
+        if isinstance(stored, Mapping):
+            counts = stored["counts"]
+            classes = tuple(stored["classes"])
+        elif model in contents.judged and set(contents.truth.values()) <= set(contents.classes):
+            counts = _count(contents, model)
+            classes = contents.classes
+        else:
+            continue
+        rows = tuple(tuple(int(one) for one in row) for row in counts)
+        found.append(Confusion(model=model, classes=classes, counts=rows))
+    return tuple(found)
+
+
+def _count(contents: Contents, model: str) -> list[list[int]]:
+    """Count truths and decisions as the galleries show them."""
+    places = {name: place for place, name in enumerate(contents.classes)}
+    counts = [[0] * len(places) for _ in places]
+    for case_id, one in contents.judged[model].items():
+        counts[places[contents.truth[case_id]]][places[one.decision]] += 1
+    return counts
+
+
+def shortcut_figure(contents: Contents) -> Figure | None:
+    """Set what trivial features reach beside the models' own ROC area."""
+    rows = [
+        (
+            str(one.get("feature", "unnamed")).replace("_", " "),
+            *_estimate(one, "roc_auc_score"),
+            QUIET,
+        )
+        for one in contents.audit.get("shortcuts", ())
+        if isinstance(one, Mapping)
+    ]
+    if not rows:
+        return None
+    tests = contents.evaluation.get("sets", {}).get("test", {})
+    models = [
+        (model_name(model), *_estimate(one, "value"), style_of(contents, model))
+        for model in contents.models
+        if (one := tests.get(model, {}).get("roc_auc_score"))
+    ]
+    words = "; ".join(f"{name} {number(value)}" for name, value, *_ in [*models, *rows])
+    return Figure(
+        name="Shortcut audit",
+        drawing=bars([*models, *rows], title=f"{METRICS['roc_auc_score']}: {words}."),
+        caption="ROC AUC (0.5 is guessing) of the models, and of a logistic regression that sees "
+        "only one trivial kind of feature. If one comes close to the model, the model may not "
+        "have needed what the pictures show.",
+    )
+
+
+def _estimate(one: Object, key: str) -> tuple[float, float, float]:
+    """Read a value with its interval; null is NaN."""
+    low, value, high = (one.get(name) for name in ("low", key, "high"))
+    low, value, high = (
+        float(number) if isinstance(number, int | float) else float("nan")
+        for number in (low, value, high)
+    )
+    return value, low, high

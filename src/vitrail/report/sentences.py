@@ -1,0 +1,173 @@
+"""What the page says in words: the summary, what the shortcut audit means, and the limits."""
+
+from collections.abc import Mapping
+
+from vitrail.report.contents import BASELINE, Contents, Object
+from vitrail.report.tables import interval, metric_name, model_name, number
+
+HEADLINE = ("roc_auc_score", "balanced_accuracy", "balanced_accuracy_score", "accuracy")
+"""Metrics that the summary may open with, the first one present is taken."""
+
+
+def summary(contents: Contents) -> tuple[str, ...]:
+    """Say in three sentences what was found, against what, and how far to trust it."""
+    tests = contents.evaluation.get("sets", {}).get("test", {})
+    models = [model for model in contents.models if model in tests]
+    if not models:
+        return ("The models of this run have not been evaluated yet.",)
+    return (
+        _found(contents, models[0], metrics=tests[models[0]]),
+        _against(contents, models),
+        _trust(contents, tests[models[0]]),
+    )
+
+
+def _found(contents: Contents, model: str, *, metrics: Object) -> str:
+    """Say what the model reached."""
+    named = [name for name in HEADLINE if name in metrics][:1]
+    named += [name for name in metrics if name.startswith(("sensitivity", "specificity"))]
+    numbers = [
+        f"{'an' if metric_name(name)[:2] in {'Ac', 'Av'} else 'a'} {_lower(metric_name(name))} of "
+        f"{_with_interval(metrics[name])}"
+        for name in named
+    ]
+    count = next((one["n"] for one in metrics.values() if "n" in one), len(contents.truth))
+    positive = contents.evaluation.get("positive_class")
+    others = [name for name in contents.classes if name != positive]
+    task = (
+        f"told “{positive}” from “{others[0]}”"
+        if positive and len(others) == 1
+        else f"told {len(contents.classes)} classes apart"
+    )
+    return (
+        f"On {count} {unit(contents, count)} that took no part in its training, the "
+        f"{model_name(model)} {task} with {_join(numbers)}."
+    )
+
+
+def _with_interval(estimate: Object) -> str:
+    """Write a number with its interval in brackets."""
+    span = interval(estimate, digits=2)
+    value = number(estimate.get("value"), digits=2)
+    return f"{value} (95 % interval {span})" if span else value
+
+
+def _lower(name: str) -> str:
+    """Write a metric's name inside a sentence; abbreviations keep their capitals."""
+    return name if name[:2].isupper() else name[0].lower() + name[1:]
+
+
+def _join(parts: list[str]) -> str:
+    """Join parts of a sentence."""
+    if len(parts) < 2:
+        return "".join(parts) or "no defined headline number"
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _against(contents: Contents, models: list[str]) -> str:
+    """Say how the model compares with its baseline."""
+    comparisons = contents.evaluation.get("comparisons", ())
+    pairs = [one for one in comparisons if BASELINE in {one.get("a"), one.get("b")}]
+    order = {name: place for place, name in enumerate(HEADLINE)}
+    pairs.sort(key=lambda one: order.get(one.get("metric", ""), len(order)))
+    if pairs:
+        return comparison(pairs[0])
+    if BASELINE in models:
+        return "Beside it stands a CNN baseline; the two were not compared in pairs."
+    return "No CNN baseline was trained beside it, so nothing says whether a ViT was needed."
+
+
+def comparison(one: Object) -> str:
+    """Tell a comparison in the record's sentence, the models called as the page calls them."""
+    text = str(one.get("sentence", "")).strip()
+    first, second = str(one.get("a")), str(one.get("b"))
+    opening = f"{first} against {second}"
+    if text.startswith(opening):
+        text = f"{model_name(first)} against {model_name(second)}{text.removeprefix(opening)}"
+        text = text.replace(f": {first} is ", f": {model_name(first)} is ", 1)
+    return text if text.endswith(".") else f"{text}."
+
+
+def _trust(contents: Contents, metrics: Object) -> str:
+    """Say the gravest reason for doubt."""
+    leaks = contents.audit.get("leaks") or ()
+    if leaks:
+        return (
+            f"The audit found {len(leaks)} leak{'s' * (len(leaks) > 1)} between the parts of the "
+            "split, so these numbers are too good."
+        )
+    strongest = strongest_shortcut(contents)
+    reached = metrics.get("roc_auc_score", {}).get("value")
+    if strongest and reached is not None and strongest["roc_auc_score"] >= reached - 0.05:
+        return (
+            f"Mind the shortcut: {str(strongest['feature']).replace('_', ' ')} alone reaches a "
+            f"ROC AUC of {number(strongest['roc_auc_score'], digits=2)}, so the model may have "
+            "learned the "
+            "source of the pictures and not the disease."
+        )
+    if not contents.knows_patients:
+        return (
+            "The patients are unknown, so every interval treats each picture as a patient of its "
+            "own and may be too narrow."
+        )
+    return (
+        "The intervals resample whole patients; they say nothing about another hospital, "
+        "scanner or population."
+    )
+
+
+def strongest_shortcut(contents: Contents) -> Object | None:
+    """Return the trivial feature that reaches most."""
+    known = [
+        one
+        for one in contents.audit.get("shortcuts", ())
+        if isinstance(one.get("roc_auc_score"), int | float)
+    ]
+    return max(known, key=lambda one: float(one["roc_auc_score"]), default=None)
+
+
+def unit(contents: Contents, count: int) -> str:
+    """Name the unit of analysis, in the number that fits."""
+    name = "patient" if contents.evaluation.get("unit") == "patient" else "picture"
+    return name if count == 1 else f"{name}s"
+
+
+def limits(contents: Contents) -> tuple[str, ...]:
+    """List what the numbers and maps do not say, gravest first."""
+    device = "This is a research result, not a medical device: do not diagnose or treat with it."
+    said = [device]
+    if contents.evaluation and not contents.knows_patients:
+        said.append(
+            "Patients are unknown. Near-duplicate pictures were kept on one side of the split, but "
+            "two different pictures of one person may still stand on both sides."
+        )
+    stated = contents.plan.get("accept_leakage") or {}
+    reason = contents.audit.get("accepted_leakage") or stated.get("value")
+    if reason:
+        said.append(f"A leak across the split was accepted by the user, who wrote: “{reason}”.")
+    said.append(
+        "All cases come from the same source as the training data. How the model does elsewhere "
+        "was not measured."
+    )
+    if len({training.seed for training in contents.trainings}) == 1:
+        said.append(
+            "One training a model: the intervals hold the chance of the test cases, not that of "
+            "another random start."
+        )
+    said.append(
+        "A map shows where a model's computation drew from. It is no proof of a cause, and no "
+        "outline of a lesion; its finest grain is one patch."
+    )
+    return tuple(said)
+
+
+def leak(one: object) -> str:
+    """Tell one leak without naming a person: only cases are named."""
+    if not isinstance(one, Mapping):
+        return str(one)
+    kind = {"exact": "duplicate", "near": "near-duplicate"}.get(
+        str(one.get("kind")), one.get("kind")
+    )
+    cases = [str(case) for case in one.get("cases", ())]
+    shown = ", ".join(cases[:6]) + (f" and {len(cases) - 6} more" if len(cases) > 6 else "")
+    return f"one {kind} in {' and '.join(one.get('splits', ()))}: {shown}"

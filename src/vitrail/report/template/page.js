@@ -1,0 +1,53 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const $ = (id) => document.getElementById(id);
+  root.classList.add("js");
+
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  $("theme").addEventListener("click", () => {
+    const now = root.dataset.theme || (dark.matches ? "dark" : "light");
+    root.dataset.theme = now === "dark" ? "light" : "dark";
+  });
+
+  const toggle = (id, key, on) => $(id)?.addEventListener("change", (event) => {
+    if (event.target.checked) root.dataset[key] = on; else delete root.dataset[key];
+  });
+  toggle("patches", "resampling", "patches");
+  toggle("per-image", "normalization", "image");
+  $("opacity")?.addEventListener("input", (event) => {
+    root.style.setProperty("--opacity", event.target.value / 100);
+  });
+
+  const cells = [...document.querySelectorAll(".confusion a")];
+  const cases = [...document.querySelectorAll(".case")];
+  const status = $("filter");
+  const show = (cell) => {
+    cells.forEach((one) => one.setAttribute("aria-pressed", String(one === cell)));
+    const { model, truth, decision } = cell ? cell.dataset : {};
+    let shown = 0;
+    for (const one of cases) {
+      const fits = !cell || (one.dataset.truth === truth && JSON.parse(one.dataset.decisions)[model] === decision);
+      one.hidden = !fits;
+      shown += fits;
+    }
+    status.hidden = !cell;
+    status.replaceChildren();
+    if (!cell) return;
+    const all = Object.assign(document.createElement("button"), { type: "button", textContent: "Show all" });
+    all.addEventListener("click", () => show(null));
+    status.append(`${shown} shown: ${truth} taken for ${decision} by ${cell.closest("table").caption.textContent}. `, all);
+    document.getElementById("gallery").scrollIntoView();
+  };
+  for (const cell of cells) {
+    cell.setAttribute("role", "button");
+    cell.setAttribute("aria-pressed", "false");
+    cell.addEventListener("click", (event) => {
+      event.preventDefault();
+      show(cell.getAttribute("aria-pressed") === "true" ? null : cell);
+    });
+    cell.addEventListener("keydown", (event) => {
+      if (event.key === " ") { event.preventDefault(); cell.click(); }
+    });
+  }
+})();

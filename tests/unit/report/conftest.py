@@ -1,0 +1,350 @@
+"""Run folders written by hand in the shapes that the other rooms write: no model, no torch."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from vitrail.runfolder import RunFolder, write_csv, write_json, write_text
+
+CLASSES = ("clear", "nodule")
+ESTIMATE = {"n": 40, "method": "bootstrap over patients, percentile, 2000"}
+PREPROCESSING = {
+    "image_size": [64, 64],
+    "channels": 1,
+    "fit": "pad",
+    "mean": [0.5],
+    "std": [0.25],
+    "interpolation": "bicubic",
+    "fill": 0.0,
+    "intensity_range": None,
+}
+
+
+def write_run(root, *, classes=CLASSES, models=("vit", "cnn"), seeds=(0,), cases=60):
+    """Write a whole run folder of random pictures; returns its paths."""
+    rng = np.random.default_rng(7)
+    run = RunFolder(root)
+    rows = _cases(run, rng, classes, cases)
+    _stages(run, classes, rows)
+    for model in models:
+        for seed in seeds:
+            _training(run, rng, model, seed, classes)
+    test = [row for row in rows if row["split"] == "test"]
+    _predictions(run, rng, classes, models, seeds, test)
+    _evaluation(run, classes, models)
+    for row in test:
+        _explanation(run, rng, row)
+    (run.explanations / "attention").mkdir()
+    grid = rng.gamma(0.4, size=(4, 3, 8, 8))
+    np.savez(
+        run.explanations / "attention" / run.explanation(test[0]["case_id"]).name,
+        attention=(grid / grid.sum(axis=(2, 3), keepdims=True)).astype(np.float16),
+    )
+    return run
+
+
+def _cases(run, rng, classes, cases):
+    run.pictures.mkdir(parents=True)
+    rows = []
+    for place in range(cases):
+        label = classes[place % len(classes)]
+        split = ("train", "train", "train", "validation", "test", "test")[place // len(classes) % 6]
+        case_id = f"{label}/slice {place:03d}"
+        rows.append(
+            {
+                "case_id": case_id,
+                "path": f"{case_id}.png",
+                "label": label,
+                "patient_id": f"p{place // 2}",
+                "split": split,
+            }
+        )
+        _picture(run, rng, case_id, nodule=label == classes[-1])
+    write_csv(run.cohort, [{**row, "split": ""} for row in rows], header=list(rows[0]))
+    write_csv(
+        run.split,
+        [{"case_id": row["case_id"], "split": row["split"]} for row in rows],
+        header=["case_id", "split"],
+    )
+    return rows
+
+
+def _picture(run, rng, case_id, *, nodule):
+    height, width = 96, 128
+    y, x = np.mgrid[:height, :width]
+    body = np.hypot((y - 48) / 44, (x - 64) / 60) < 1
+    lungs = (np.hypot((y - 48) / 30, (x - 40) / 18) < 1) | (
+        np.hypot((y - 48) / 30, (x - 88) / 18) < 1
+    )
+    picture = 150.0 * body - 110 * lungs + rng.normal(0, 9, (height, width))
+    if nodule:
+        spot = np.hypot(y - 40, x - 88) < 7
+        picture += 120 * spot
+        mask = Image.fromarray((spot * 255).astype(np.uint8))
+        path = run.picture(case_id)
+        mask.save(path.with_name(path.name.removesuffix(".png") + ".mask.png"))
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(run.picture(case_id))
+
+
+def _stages(run, classes, rows):
+    write_json(
+        run.audit,
+        {
+            "cases": len(rows) + 1,
+            "classes": {name: sum(row["label"] == name for row in rows) for name in classes},
+            "unreadable": [{"case_id": "clear/broken", "reason": "image file is truncated"}],
+            "duplicates": [
+                {"first": rows[0]["case_id"], "second": rows[1]["case_id"], "kind": "near"}
+            ],
+            "leaks": [],
+            "shortcuts": [
+                {
+                    "feature": "file_bytes",
+                    "roc_auc_score": 0.58,
+                    "low": 0.44,
+                    "high": 0.71,
+                    "finding": "file bytes alone: no better than guessing",
+                },
+                {
+                    "feature": "mean intensity",
+                    "roc_auc_score": 0.66,
+                    "low": 0.52,
+                    "high": 0.79,
+                    "finding": "mean intensity alone tells something",
+                },
+            ],
+        },
+    )
+    plan = {
+        "data": {"value": "f" * 64, "reason": ""},
+        "image_size": {"value": [64, 64], "reason": "the pictures are 96 x 128 px"},
+        "batch_size": {"value": 16, "reason": "fits 2 cores"},
+        "weights": {"value": None, "reason": "no local weights"},
+        "class_weights": {"value": dict.fromkeys(classes, 1.0), "reason": "balanced"},
+        "accept_leakage": {"value": "", "reason": ""},
+        "expected_minutes": {"value": {"train": 2.5, "explain": 0.2}, "reason": "timed"},
+    }
+    write_text(run.plan, yaml.safe_dump(plan, sort_keys=False))
+    write_json(
+        run.environment,
+        {
+            "vitrail": "0.1.0",
+            "command": "vitrail run tiles --out run1",
+            "python": "3.11",
+            "packages": {"torch": "2.15", "timm": "1.0.31"},
+            "machine": {"cores": 2, "gpu": None},
+            "stages": {
+                "train": {"seconds": 131.0},
+                "explain": {"seconds": 9.0},
+                "report": {"seconds": 1.0},
+            },
+        },
+    )
+
+
+def _training(run, rng, model, seed, classes):
+    folder = run.model(model, seed=seed)
+    epochs = np.arange(1, 13)
+    noise = rng.normal(0, 0.02, (2, 12))
+    lines = [
+        {
+            "epoch": int(epoch),
+            "train_loss": 0.7 * 0.8**epoch + abs(noise[0, place]),
+            "validation_loss": 0.7 * 0.85**epoch + 0.1 + abs(noise[1, place]),
+            "roc_auc_score": min(1.0, 0.55 + 0.035 * epoch + noise[1, place]),
+            "learning_rate": 1e-3,
+            "seconds": 3.0,
+        }
+        for place, epoch in enumerate(epochs)
+    ]
+    write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_json(
+        folder / "model.json",
+        {
+            "classes": list(classes),
+            "preprocessing": PREPROCESSING,
+            "extra": {"training": {"best_epoch": 9}},
+        },
+    )
+    (folder / "model.safetensors").write_bytes(f"{model}{seed}".encode())
+
+
+def _predictions(run, rng, classes, models, seeds, test):
+    rows = []
+    for model in models:
+        for seed in seeds:
+            for row in test:
+                scores = rng.normal(0, 1, len(classes))
+                scores[classes.index(row["label"])] += 1.6
+                shares = np.exp(scores) / np.exp(scores).sum()
+                rows.append(
+                    {
+                        "model": model,
+                        "seed": seed,
+                        "fold": 0,
+                        "case_id": row["case_id"],
+                        "split": "test",
+                        "y_true": row["label"],
+                        **{
+                            f"prob_{name}": share
+                            for name, share in zip(classes, shares, strict=True)
+                        },
+                    }
+                )
+    write_csv(run.predictions, rows, header=list(rows[0]))
+
+
+def _evaluation(run, classes, models):
+    def metrics(shift):
+        values = {
+            "roc_auc_score": 0.91,
+            "accuracy": 0.84,
+            "sensitivity": 0.87,
+            "specificity": 0.8,
+            "brier_score_loss": 0.123456,
+        }
+        return {
+            name: {
+                "value": value - shift,
+                "low": value - shift - 0.06,
+                "high": min(1.0, value - shift + 0.05),
+                **ESTIMATE,
+            }
+            for name, value in values.items()
+        } | {"matthews_corrcoef": {"value": None, "low": None, "high": None, **ESTIMATE}}
+
+    grid = np.linspace(0, 1, 21)
+    shown = classes[-1:] if len(classes) == 2 else classes
+    curves = {
+        model: {
+            "seed": 0,
+            "roc": {
+                name: {
+                    "false_positive_rate": grid.tolist(),
+                    "true_positive_rate": (grid ** (0.2 + 0.1 * place)).tolist(),
+                }
+                for name in shown
+            },
+            "precision_recall": {
+                name: {
+                    "recall": grid.tolist(),
+                    "precision": (1 - 0.5 * grid ** (4 - place)).tolist(),
+                }
+                for name in shown
+            },
+            "calibration": [
+                {
+                    "probability": at,
+                    "frequency": at**1.2 + 0.04 * place,
+                    "low": max(0.0, at**1.2 - 0.13),
+                    "high": min(1.0, at**1.2 + 0.15),
+                    "n": 9,
+                }
+                for at in (0.05, 0.3, 0.5, 0.7, 0.95)
+            ],
+            "decision": {
+                "threshold": grid[1:-1].tolist(),
+                "model": (0.45 - 0.4 * grid[1:-1] ** 2 - 0.02 * place).tolist(),
+                "treat_all": (0.5 - 0.5 * grid[1:-1] / (1 - grid[1:-1])).tolist(),
+            },
+        }
+        for place, model in enumerate(models)
+    }
+    comparisons = (
+        []
+        if len(models) < 2
+        else [
+            {
+                "a": "vit",
+                "b": "cnn",
+                "metric": "roc_auc_score",
+                "difference": 0.02,
+                "low": -0.03,
+                "high": 0.07,
+                "sentence": "vit against cnn, ROC AUC: no evidence of a difference: "
+                "+0.020 [-0.030, +0.070].",
+            }
+        ]
+    )
+    write_json(
+        run.evaluation,
+        {
+            "unit": "patient",
+            "positive_class": classes[-1] if len(classes) == 2 else None,
+            "sets": {"test": {model: metrics(0.02 * place) for place, model in enumerate(models)}},
+            "comparisons": comparisons,
+            "curves": {"test": curves},
+            "operating_points": {
+                model: [
+                    {
+                        "seed": 0,
+                        "fold": 0,
+                        "temperature": 1.2,
+                        "threshold": 0.5 if len(classes) == 2 else None,
+                        "rule": "Youden: most sensitivity + specificity, on validation",
+                    }
+                ]
+                for model in models
+            },
+            "image_level": {
+                "test": {model: metrics(0.02 * place + 0.03) for place, model in enumerate(models)}
+            },
+            "subgroups": {
+                "site": {
+                    model: {
+                        "groups": {"north": metrics(0.0), "south": metrics(0.05)},
+                        "gap": {
+                            "metric": "balanced_accuracy",
+                            "high": "north",
+                            "low": "south",
+                            "gap": 0.05,
+                        },
+                    }
+                    for model in models
+                }
+            },
+            "warnings": ["Only 40 patients: the intervals are wide."],
+        },
+    )
+
+
+def _explanation(run, rng, row):
+    y, x = np.mgrid[:8, :8]
+    values = np.exp(-((y - 3) ** 2 + (x - 5) ** 2) / 4) * rng.uniform(0.3, 1) + rng.gamma(
+        0.3, 0.1, (8, 8)
+    )
+    path = run.explanation(row["case_id"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        np.savez(
+            stream,
+            values=(values / values.sum()).astype(np.float32),
+            grid_size=np.array([8, 8]),
+            image_size=np.array([64, 64]),
+        )
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "method": "rollout",
+            "class_specific": False,
+            "parameters": {"head_fusion": "mean"},
+            "extra": {
+                "model": "vit",
+                "preprocessing": PREPROCESSING,
+                "source_size": [96, 128],
+            },
+        },
+    )
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Return the function that writes a run folder; each call makes a new one."""
+
+    def make(name="run", **options):
+        return write_run(tmp_path / name, **options)
+
+    return make

@@ -1,0 +1,279 @@
+"""The page tells what the run folder holds, all of it, and nothing else."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+
+from vitrail.errors import RunFolderError
+from vitrail.report.page import build
+from vitrail.report.tables import number
+from vitrail.runfolder import RunFolder, read_csv, read_json, write_csv, write_json, write_text
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&{{ 7*7 }}"
+
+
+class Tags(HTMLParser):
+    """Collects the elements of a page, and complains of what is not closed."""
+
+    VOID = frozenset({"img", "meta", "link", "input", "br", "path", "circle"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.open = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def text_of(page):
+    body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
+
+
+def test_the_same_folder_gives_the_same_bytes_whatever_the_time_and_hash_seed(make_run):
+    run = make_run(cases=24)
+    command = (
+        "import sys; from pathlib import Path; from vitrail.runfolder import RunFolder;"
+        "from vitrail.report.page import build;"
+        "assert 'torch' not in sys.modules;"
+        "sys.stdout.buffer.write(build(RunFolder(Path(sys.argv[1]))).encode())"
+    )
+    pages = {
+        subprocess.run(
+            [sys.executable, "-c", command, str(run.root)],
+            check=True,
+            capture_output=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert pages == {build(run).encode()}
+
+
+def test_making_the_report_twice_changes_nothing(make_run):
+    run = make_run(cases=24)
+    first = build(run)
+    write_text(run.report, first)
+    environment = read_json(run.environment)
+    environment["stages"]["report"]["seconds"] = 99.0
+    write_json(run.environment, environment)
+    assert build(run) == first
+
+
+def test_the_page_is_well_formed_and_points_to_nothing_outside(make_run):
+    page = build(make_run())
+    tags = Tags(page)
+    assert tags.open == []
+    for tag, attributes in tags.found:
+        for name in ("src", "href"):
+            if name in attributes:
+                assert attributes[name].startswith(("data:", "#")), (tag, attributes[name][:80])
+    assert "url(" not in re.sub(r'clip-path="url\(#arch\)"', "", page)
+
+
+def test_every_picture_has_an_alternative_text_and_every_section_a_heading(make_run):
+    tags = Tags(build(make_run())).found
+    assert all("alt" in attributes for tag, attributes in tags if tag == "img")
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    sections = [attributes for tag, attributes in tags if tag == "section"]
+    assert all(attributes["aria-labelledby"] in ids for attributes in sections)
+    links = [attributes["href"] for tag, attributes in tags if tag == "a"]
+    assert all(link[1:] in ids for link in links if link.startswith("#"))
+
+
+def test_every_number_of_the_headline_table_is_the_records(make_run):
+    run = make_run()
+    page = build(run)
+    tests = read_json(run.evaluation)["sets"]["test"]
+    for model, metrics in tests.items():
+        for metric, one in metrics.items():
+            cell = re.search(
+                rf'<td data-metric="{metric}" data-model="{model}">(.*?)</td>', page
+            ).group(1)
+            shown = re.findall(r"\d\.\d{3}|not defined", cell)
+            expected = [one["value"], one["low"], one["high"]]
+            assert shown == (
+                ["not defined"] if one["value"] is None else [number(part) for part in expected]
+            )
+
+
+def test_the_downloaded_table_has_every_digit(make_run):
+    run = make_run()
+    address = re.search(r'download="headline.csv" href="([^"]*)"', build(run)).group(1)
+    rows = list(csv.DictReader(io.StringIO(unquote(address.split(",", 1)[1]))))
+    tests = read_json(run.evaluation)["sets"]["test"]
+    assert len(rows) == sum(len(metrics) for metrics in tests.values())
+    for row in rows:
+        one = tests[row["model"]][row["metric"]]
+        assert row["value"] == ("" if one["value"] is None else str(one["value"]))
+        assert row["unit"] == "patient"
+
+
+def test_hostile_names_are_shown_as_text(make_run):
+    page = build(make_run(classes=("clear", HOSTILE), cases=24))
+    assert HOSTILE not in page
+    assert "onerror=alert(1)>" not in page
+    tags = Tags(page).found
+    assert all("onerror" not in attributes for _, attributes in tags)
+    decisions = [json.loads(one["data-decisions"]) for _, one in tags if "data-decisions" in one]
+    assert any(HOSTILE in one.values() for one in decisions)
+    assert "{{ 7*7 }}" in text_of(page)
+
+
+def test_a_hostile_case_id_warning_and_command_are_shown_as_text(make_run):
+    run = make_run(cases=24)
+    evaluation, environment = read_json(run.evaluation), read_json(run.environment)
+    evaluation["warnings"] = [HOSTILE]
+    evaluation["comparisons"][0]["sentence"] = HOSTILE
+    environment["command"] = "vitrail run '</code><script>alert(1)</script>'"
+    write_json(run.evaluation, evaluation)
+    write_json(run.environment, environment)
+    page = build(run)
+    assert HOSTILE not in page
+    assert "<script>alert" not in page
+
+
+def test_every_warning_stands_on_the_page(make_run):
+    run = make_run(cases=24)
+    assert "Only 40 patients: the intervals are wide." in text_of(build(run))
+
+
+def test_class_agnostic_maps_are_stamped_and_the_color_bar_says_its_normalization(make_run):
+    text = text_of(build(make_run(cases=24)))
+    assert "class-agnostic" in text
+    assert "class-specific" not in text
+    assert "Normalization: per run" in text
+
+
+def test_the_summary_is_three_sentences_with_unit_interval_and_baseline(make_run):
+    page = build(make_run(cases=24))
+    sentences = re.findall(r'<p class="lead">(.*?)</p>', page)
+    assert len(sentences) == 3
+    assert "40 patients" in sentences[0]
+    assert "0.91 (95 % interval 0.85 to 0.96)" in sentences[0]
+    assert "no evidence of a difference" in sentences[1]
+
+
+def test_unknown_patients_are_said_in_the_summary_the_certificate_and_the_limits(make_run):
+    run = make_run(cases=24)
+    write_json(run.evaluation, {**read_json(run.evaluation), "unit": "image"})
+    rows = [{**row, "patient_id": ""} for row in read_csv(run.cohort)]
+    write_csv(run.cohort, rows, header=list(rows[0]))
+    text = text_of(build(run))
+    assert "The patients are unknown" in text
+    assert "Patients unknown:" in text
+    assert "Patients are unknown." in text
+
+
+def test_known_patients_are_not_called_unknown_where_the_numbers_are_by_image(make_run):
+    run = make_run(cases=24)
+    write_json(run.evaluation, {**read_json(run.evaluation), "unit": "image"})
+    assert "unknown" not in text_of(build(run))
+
+
+def test_a_comparison_keeps_the_records_numbers_and_calls_models_as_the_page_does(make_run):
+    run = make_run(cases=24)
+    evaluation = read_json(run.evaluation)
+    evaluation["comparisons"][0]["sentence"] = "vit against cnn, accuracy: vit is better: +0.300"
+    write_json(run.evaluation, evaluation)
+    expected = "Vision Transformer against CNN baseline, accuracy: Vision Transformer is better: "
+    assert f"{expected}+0.300." in text_of(build(run))
+
+
+def test_subgroups_and_operating_points_are_shown(make_run):
+    text = text_of(build(make_run(cases=24)))
+    assert "Vision Transformer by site, test set. Largest gap in balanced accuracy: 0.050" in text
+    assert "Vision Transformer: 0.500 (Youden" in text
+    assert "The same test set image by image" in text
+
+
+def test_a_leak_is_an_alarm_and_names_no_person(make_run):
+    run = make_run(cases=24)
+    leak = {
+        "kind": "patient",
+        "name": "Erika Mustermann",
+        "splits": ["test", "train"],
+        "cases": ["clear/slice 000"],
+    }
+    write_json(run.audit, {**read_json(run.audit), "leaks": [leak]})
+    text = text_of(build(run))
+    assert "1 leak between the parts of the split" in text
+    assert "one patient in test and train: clear/slice 000" in text
+    assert "Mustermann" not in text
+    assert "these numbers are too good" in text
+
+
+@pytest.mark.parametrize(
+    ("part", "verb"),
+    [
+        ("audit.json", "inspect"),
+        ("plan.yaml", "plan"),
+        ("predictions.csv", "evaluate"),
+        ("evaluation.json", "evaluate"),
+        ("environment.json", "run"),
+        ("cohort.csv", "inspect"),
+        ("split.csv", "plan"),
+    ],
+)
+def test_a_missing_part_is_named_with_the_verb_that_makes_it(make_run, part, verb):
+    run = make_run(cases=24)
+    (run.root / part).unlink()
+    assert f"<code>vitrail {verb}</code>" in build(run)
+
+
+def test_a_run_that_has_only_begun_gets_its_page(tmp_path):
+    page = build(RunFolder(tmp_path))
+    assert "have not been evaluated yet" in page
+    assert Tags(page).open == []
+
+
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(RunFolderError, match="no such folder"):
+        build(RunFolder(tmp_path / "nothing"))
+
+
+def test_a_file_that_is_not_what_it_should_be_is_named(make_run):
+    run = make_run(cases=24)
+    write_json(run.evaluation, [1])
+    with pytest.raises(RunFolderError, match=r"evaluation\.json: a list"):
+        build(run)
+
+
+def test_three_models_four_classes_and_two_seeds_fit_on_the_page(make_run):
+    run = make_run(
+        classes=("a", "b", "c", "d"), models=("vit", "cnn", "forest"), seeds=(0, 1), cases=48
+    )
+    page = build(run)
+    assert page.count('data-model="forest"') > 0
+    assert "mean of 2 trainings" in page
+    assert Tags(page).open == []
+
+
+def test_a_run_without_baseline_says_so(make_run):
+    assert "No CNN baseline" in text_of(build(make_run(models=("vit",), cases=24)))
+
+
+def test_without_maps_the_pictures_are_still_shown(make_run):
+    run = make_run(cases=24)
+    for path in run.explanations.glob("*"):
+        if path.is_file():
+            path.unlink()
+    page = build(run)
+    assert 'class="overlay"' not in page
+    assert "<code>vitrail explain</code>" in page
+    assert 'class="outline"' in page
