@@ -11,6 +11,7 @@ Anatomy is drawn in a coordinate frame of the body: x and y from -1 (left, front
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -30,7 +31,11 @@ _SUPERSAMPLING = 2
 
 # Displayed grey of each tissue in a lung window widened so that soft tissue keeps its detail.
 _AIR, _LUNG, _FAT, _MUSCLE, _BLOOD, _BONE = 0.02, 0.13, 0.42, 0.56, 0.62, 0.92
-_NODULE = (0.6, 0.76)
+_FLUID = (0.6, 0.76)
+_NODULES = {"subtle": ((0.085, 0.13), (0.6, 0.76)), "plain": ((0.13, 0.19), (0.75, 0.9))}
+"""Ranges of a nodule's radius (in half widths of the picture) and grey."""
+
+Nodules = Literal["subtle", "plain"]
 _CONTRAST = (0.5, 0.8)
 
 
@@ -136,7 +141,7 @@ def _over(picture: Picture, coverage: Picture, *, value: float | Picture) -> Pic
 
 
 def _slice(
-    patient: _Patient, *, image_size: int, nodule: bool, generator: np.random.Generator
+    patient: _Patient, *, image_size: int, nodule: Nodules | None, generator: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "row column"], Mask]:
     """Draw one slice of a patient at a level of its own, and where its nodule lies."""
     axis = (np.arange(image_size) + 0.5) / image_size * 2 - 1
@@ -150,16 +155,17 @@ def _slice(
     # Fluid behind the lungs, in both classes alike: more grey than a nodule brings.
     depth = np.where(xs < 0, *generator.uniform(0.0, 0.26, size=2))
     fluid = lungs * np.clip((ys - 0.5 + depth) / 0.06, 0, 1)
-    picture = _over(picture, fluid, value=generator.uniform(*_NODULE) + 0.5 * texture)
+    picture = _over(picture, fluid, value=generator.uniform(*_FLUID) + 0.5 * texture)
     # Contrast in the heart: as bright and larger than a nodule, in both classes alike.
     chamber = np.sqrt(generator.uniform(0.0, 0.04))
     blood = _soft(_ellipse(grid, center=patient.heart[:2], half=(chamber, chamber)), edge=0.25)
     picture = _over(picture, blood, value=generator.uniform(*_CONTRAST) + 0.5 * texture)
     mask, brightness = np.zeros(xs.shape, dtype=bool), picture.mean()
     if nodule:
-        coverage = _nodule(patient, grid, generator=generator)
+        radius, grey = (generator.uniform(*bounds) for bounds in _NODULES[nodule])
+        coverage = _nodule(patient, grid, radius=radius, generator=generator)
         mask = coverage > 0.5
-        picture = _over(picture, coverage, value=generator.uniform(*_NODULE) + 0.5 * texture)
+        picture = _over(picture, coverage, value=grey + 0.5 * texture)
         # Its light is taken back from the whole slice: brightness does not tell the class.
         picture = picture * (brightness / picture.mean())
     grain = gaussian_filter(generator.normal(size=xs.shape), 0.6) * 1.6
@@ -254,11 +260,11 @@ def _nodule(
     patient: _Patient,
     grid: tuple[Picture, Picture],
     *,
+    radius: float,
     generator: np.random.Generator,
 ) -> Picture:
     """Plant a lobulated nodule inside a lung, away from its edge."""
     x, y, half_width, half_height, _ = patient.lungs[int(generator.integers(2))]
-    radius = generator.uniform(0.085, 0.13)
     angle, reach = generator.uniform(0, 2 * np.pi), 0.55 * np.sqrt(generator.uniform())
     # Away from the heart: outwards of the lung's middle.
     offset = abs(np.cos(angle)) * np.sign(x) * reach * half_width
@@ -285,6 +291,7 @@ def chest_slices(
     seed: int = 0,
     image_size: int = 192,
     slices_a_patient: int = 4,
+    nodules: Nodules = "subtle",
     progress: Progress = no_progress,
 ) -> None:
     """Write a cohort of chest-CT-like slices whose truth is known.
@@ -301,6 +308,8 @@ def chest_slices(
         seed: Of everything drawn; a patient depends on it and on its own number alone.
         image_size: Rows and columns in pixels.
         slices_a_patient: Slices drawn of one anatomy.
+        nodules: ``subtle`` ones are no larger or brighter than a vessel's cross-section; ``plain``
+            ones are seen at a glance.
         progress: Told after each slice.
 
     Raises:
@@ -322,7 +331,7 @@ def chest_slices(
         pixels, mask = _slice(
             patient,
             image_size=image_size,
-            nodule=label == "nodule",
+            nodule=nodules if label == "nodule" else None,
             generator=np.random.default_rng([seed, number, level]),
         )
         name = f"{label}/patient{number:04d}-slice{level}.png"

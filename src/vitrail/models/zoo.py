@@ -37,7 +37,6 @@ SMALL_VIT: Mapping[str, Any] = {
     "mlp_ratio": 2.0,
     "global_pool": "avg",
     "class_token": False,
-    "conv_stem": True,
 }
 """Parameters of the ``vit`` that is trained from scratch on small data."""
 
