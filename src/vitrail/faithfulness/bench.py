@@ -117,7 +117,9 @@ def bench(
         )
     plan = forecast(model, images, methods=good, settings=settings)
     images = images[: plan.cases]
-    logger.info("faithfulness: %d cases, %.1f s each", plan.cases, plan.seconds_a_case)
+    minutes = plan.cases * plan.seconds_a_case / 60
+    words = "faithfulness: %d cases, about %.1f minutes (%.2f s a case), %.0f MB held"
+    logger.info(words, plan.cases, minutes, plan.seconds_a_case, plan.megabytes)
     work = _prepare(model, images, targets=targets, methods=good, settings=settings)
     work.progress, work.refused = progress, refused
     work.masks = None if masks is None else masks[: plan.cases]

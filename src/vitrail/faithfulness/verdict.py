@@ -146,8 +146,8 @@ def recommend(
     reason = (
         f"{best} has the best mean rank ({rank.mean:.1f}, from {rank.best:.0f} to "
         f"{rank.worst:.0f}) of the class-specific methods that pass; its removal gain is "
-        f"{cell.value:.3f} (95 % interval {cell.low:.3f} to {cell.high:.3f}; 0 is chance), above that of "
-        f"the best control, {work.best_control[gain].replace('_', ' ')}."
+        f"{cell.value:.3f} (95 % interval {cell.low:.3f} to {cell.high:.3f}; 0 is chance), above "
+        f"that of the best control, {work.best_control[gain].replace('_', ' ')}."
     )
     if len(good) > 1:
         limits.append(_against(work, best, second=good[1], gain=gain, clusters=clusters))

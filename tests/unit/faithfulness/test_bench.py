@@ -10,9 +10,10 @@ import timm
 import torch
 
 from vitrail.errors import InputError
-from vitrail.faithfulness.bench import BenchSettings, bench, forecast
+from vitrail.faithfulness.bench import bench, forecast
 from vitrail.faithfulness.controls import CONTROLS
 from vitrail.faithfulness.planted import plant, tiny_vit
+from vitrail.faithfulness.suite import BenchSettings
 
 SETTINGS = BenchSettings()
 
