@@ -1,4 +1,4 @@
-"""The command line: one command a verb, one object on standard output, everything else on standard error.
+"""The command line: a command a verb, an object on standard output, all else on standard error.
 
 A command parses, calls one function of ``vitrail.pipeline`` and shows what it returns. The
 pipeline is imported when a command runs, so that ``vitrail --help`` needs no torch.

@@ -82,7 +82,7 @@ def test_every_control_is_beaten_by_every_conforming_method(rows):
 
 def test_an_explainer_is_found_by_its_importable_name():
     assert find("vitrail.color:colorize").__name__ == "colorize"
-    with pytest.raises(InputError, match="it must be path.to:function"):
+    with pytest.raises(InputError, match=r"it must be path\.to:function"):
         find("vitrail.color:magic")
-    with pytest.raises(InputError, match="it must be path.to:function"):
+    with pytest.raises(InputError, match=r"it must be path\.to:function"):
         find("nowhere")

@@ -147,7 +147,7 @@ def test_arguments_that_do_not_fit_are_refused(planted):
 
 
 def test_a_constant_map_is_named(planted):
-    model, images, _ = planted
+    _, images, _ = planted
     still = tiny_vit(seed=0)
     torch.nn.init.zeros_(still.head.weight)
     found = bench(still, images, methods=("relevance",), settings=BenchSettings(tests=("removal",)))

@@ -55,7 +55,7 @@ def test_the_cascade_ends_where_everything_is_shuffled(tiny):
     model, images, _ = tiny
     cascade = randomization(model, images, method=relevance, targets=TARGETS, variant="cascading")
     whole = randomization(model, images, method=relevance, targets=TARGETS)
-    assert list(cascade)[0] == "head"
+    assert next(iter(cascade)) == "head"
     np.testing.assert_allclose(list(cascade.values())[-1], whole["all"])
 
 
