@@ -33,14 +33,14 @@ def copied_gradient_rollout(model, images, target):
 
 @pytest.fixture(scope="module")
 def model():
-    return train_tiny_vit(steps=200)
+    return train_tiny_vit()
 
 
 @pytest.fixture(scope="module")
 def rows(model):
     found = conformance(
         model,
-        plant(60, seed=SEED),
+        plant(40, seed=SEED),
         methods=(*CONFORMING, "rollout"),
         explainers={"copied": copied_gradient_rollout},
     )
@@ -56,7 +56,7 @@ def test_methods_that_point_at_the_cause_conform(rows, name):
 
 @pytest.mark.parametrize("name", ["occlusion", "token_drop"])
 def test_hiding_one_patch_points_at_causes_of_one_patch(model, name):
-    pictures = plant(60, seed=SEED, largest=1)
+    pictures = plant(25, seed=SEED, largest=1)
     row = judge(name, explain_planted(name, model, pictures=pictures), pictures=pictures)
     assert row.pointing.value >= 0.98
     assert row.right_class.value >= 0.98
