@@ -1,5 +1,468 @@
-"""The command line."""
+"""The command line: ten verbs, one object on standard output, everything else on standard error.
+
+A command parses, calls one function of ``vitrail.pipeline`` and shows what it returns. The
+pipeline is imported when a command runs, so that ``vitrail --help`` needs no torch.
+"""
+
+import json
+import logging
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vitrail import __version__
+from vitrail.errors import InputError, VitrailError
+from vitrail.runfolder import RunFolder
+
+app = typer.Typer(
+    name="vitrail",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "Train Vision Transformers on medical pictures, learn honestly how good they are, and see "
+        "what they look at.\n\n"
+        "Start with `vitrail demo`, or with your own pictures, one folder a class:\n\n"
+        "`vitrail run ./tiles --out run1`\n\n"
+        "That does inspect → plan → train → evaluate → explain → report. Each verb can be run by "
+        "itself on the run folder, and running again goes on where it stopped."
+    ),
+    epilog="Every verb takes --json (one object on standard output) and --debug (tracebacks).",
+)
+
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        show_default=False,
+        help="Folder of pictures: one folder a class, or train/validation/test above them.",
+    ),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="The run folder.")]
+Out = Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write or go on with.")]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help="CSV with path,label[,patient,group,site,split,mask]; paths relative to the CSV.",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", show_default=False, help="Time for everything: 90s, 15m, 2h."),
+]
+Seed = Annotated[int | None, typer.Option(min=0, show_default="0", help="First random seed.")]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, show_default="1", help="Trainings of each model.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", show_default=False, help="Local .safetensors weights to start from."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", show_default="vit", help="vit (small, from scratch) or a timm model's name."
+    ),
+]
+AcceptLeakage = Annotated[
+    str,
+    typer.Option(
+        metavar="REASON",
+        show_default=False,
+        help="Go on although known patients, groups or duplicates cross the given split; the "
+        "reason stands on the report.",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+Show = Callable[[Mapping[str, Any]], None]
 
 
 def main() -> None:
     """Run the command line."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    *,
+    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Answer ``--version``."""
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def inspect(
+    folder: Folder,
+    *,
+    out: Out,
+    manifest: Manifest = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Look at the pictures before anything is trained.
+
+    Reads every picture once. Writes cohort.csv and audit.json: counts, unreadable
+    files (left out from then on), duplicates, leaks across a given split, and shortcuts.
+
+    Example: `vitrail inspect ./tiles --out run1`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=out) as (progress, show):
+        from vitrail.pipeline.inspect import inspect as verb
+
+        show(
+            verb(
+                RunFolder(out),
+                folder,
+                manifest=manifest,
+                command=_command(),
+                progress=progress,
+            )
+        )
+
+
+@app.command()
+def plan(  # noqa: PLR0913 (an option each)
+    run: Run,
+    *,
+    budget: Budget = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    weights: Weights = None,
+    model: Model = None,
+    accept_leakage: AcceptLeakage = "",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Choose input size, model, epochs and all the rest, each with its reason.
+
+    Reads cohort.csv and audit.json, and times a few training steps on this machine. Writes
+    split.csv
+    and plan.yaml: edit any value in it, then run `vitrail train`.
+
+    Example: `vitrail plan run1 --budget 15m`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.plan import plan as verb
+        from vitrail.pipeline.rules import Request
+
+        request = Request(
+            budget_minutes=_minutes(budget),
+            seed=seed,
+            seeds=seeds,
+            weights=weights,
+            model=model,
+            accept_leakage=accept_leakage,
+        )
+        show(verb(RunFolder(run), request, command=_command(), progress=progress))
+
+
+@app.command()
+def train(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Train the Vision Transformer, and a convolutional network of like cost beside it.
+
+    Reads plan.yaml, cohort.csv and split.csv. Writes models/ (weights, curves, checkpoints) and
+    predictions.csv. The best epoch is chosen by validation, never by test. Stop it any time with
+    Ctrl-C; the same command goes on at the newest checkpoint.
+
+    Example: `vitrail train run1`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.train import train as verb
+
+        show(verb(RunFolder(run), command=_command(), progress=progress))
+
+
+@app.command()
+def evaluate(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Turn predictions into metrics with 95 % intervals, and compare the models.
+
+    Reads predictions.csv. Writes evaluation.json. Intervals are made over patients where they are
+    known; the decision threshold comes from validation.
+
+    Example: `vitrail evaluate run1`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.evaluate import evaluate as verb
+
+        show(verb(RunFolder(run), command=_command(), progress=progress))
+
+
+@app.command()
+def explain(
+    run: Run,
+    *,
+    method: Annotated[str, typer.Option(help="A method of vitrail.explain.methods().")] = "rollout",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every case of the cohort, not the test part only.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Map what the model looks at, one file a case.
+
+    Reads the trained model and the pictures, batch by batch. Writes explanations/<case>.npz and
+    .json (raw values on the patch grid; another method than rollout: in a folder of its name)
+    and attention of each layer and head for some cases. Cases that have their map are skipped.
+
+    Example: `vitrail explain run1 --method relevance --all`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.explain import explain as verb
+
+        show(
+            verb(
+                RunFolder(run),
+                method=method,
+                everything=everything,
+                command=_command(),
+                progress=progress,
+            )
+        )
+
+
+@app.command()
+def report(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Write the one page: data, plan, curves, numbers with intervals, and maps over pictures.
+
+    Reads the run folder only (no pictures of yours, no torch). Writes report.html, which opens
+    from disk without a network.
+
+    Example: `vitrail report run1`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.report import report as verb
+
+        show(verb(RunFolder(run), command=_command(), progress=progress))
+
+
+@app.command()
+def predict(
+    run: Run,
+    pictures: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", show_default=False, help="Pictures, or folders of them."),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", show_default="RUN/new", help="Where overlays are written."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Label new pictures with the trained model, and show where it looked.
+
+    Reads models/vit (class names and preprocessing come from the run). Writes an overlay a
+    picture and predictions.csv beside them.
+
+    Example: `vitrail predict run1 new/*.png`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.predict import predict as verb
+
+        show(verb(RunFolder(run), pictures, out=out, progress=progress))
+
+
+@app.command()
+def run(  # noqa: PLR0913 (an option each)
+    folder: Folder,
+    *,
+    out: Out,
+    manifest: Manifest = None,
+    budget: Budget = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    weights: Weights = None,
+    model: Model = None,
+    accept_leakage: AcceptLeakage = "",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """From a folder of pictures to a report: inspect, plan, train, evaluate, explain, report.
+
+    Reads the pictures; writes the run folder. Running it again skips what is finished and goes on
+    where it stopped.
+
+    Example: `vitrail run ./tiles --out run1 --budget 15m`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=out) as (progress, show):
+        from vitrail.pipeline.rules import Request
+        from vitrail.pipeline.run import run as verb
+
+        request = Request(
+            budget_minutes=_minutes(budget),
+            seed=seed,
+            seeds=seeds,
+            weights=weights,
+            model=model,
+            accept_leakage=accept_leakage,
+        )
+        show(
+            verb(
+                RunFolder(out),
+                folder,
+                manifest=manifest,
+                request=request,
+                command=_command(),
+                progress=progress,
+            )
+        )
+
+
+@app.command()
+def demo(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")] = Path(
+        "vitrail-demo"
+    ),
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Tiny: a check of the path, not of the numbers.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Do the main job on generated chest-CT-like slices, in about five minutes on two cores.
+
+    Writes DIR/cohort (slices, one class with a planted nodule whose mask is known) and DIR/run
+    with report.html, which shows the masks beside the maps.
+
+    Example: `vitrail demo --out demo`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=out / "run") as (progress, show):
+        from vitrail.pipeline.demo import demo as verb
+
+        show(verb(out, smoke=smoke, command=_command(), progress=progress))
+
+
+@app.command()
+def doctor(*, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Say what this machine has, and what will be slow and why.
+
+    Reads versions, cores, memory, GPU, codecs and local weights. Writes nothing.
+
+    Example: `vitrail doctor`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=None) as (_, show):
+        from vitrail.pipeline.doctor import doctor as verb
+
+        show(verb())
+
+
+class _Bars:
+    """Draws one bar a stage; it is the ``progress`` that the pipeline is given."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, stage: str, *, done: int, total: int, note: str = "") -> None:
+        """Move the bar of ``stage``."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
+        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+
+
+@contextmanager
+def _speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[_Bars, Show]]:
+    """Give a command its progress and its way to show a result, and turn errors into messages."""
+    console = Console(stderr=True)
+    log = logging.getLogger("vitrail")
+    handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    try:
+        with Progress(*columns, console=console) as bars:
+            results: list[Mapping[str, Any]] = []
+            yield _Bars(bars), results.append
+        for result in results:
+            _print(result, as_json=as_json)
+    except VitrailError as error:
+        raise _failure(str(error), debug=debug) from error
+    except KeyboardInterrupt as error:
+        raise _failure(_interrupted(out), debug=debug) from error
+    except Exception as error:  # a fault of ours: one message instead of a page of frames
+        what = f"{type(error).__name__}: {error}; this is not a mistake of yours but a fault"
+        remedy = "run the same command with --debug and send the traceback"
+        raise _failure(f"{what}; nothing finished is lost; {remedy}", debug=debug) from error
+    finally:
+        log.removeHandler(handler)
+
+
+def _print(result: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a result: as one JSON object, or its sentences."""
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+    else:
+        typer.echo("\n".join(result["summary"]))
+
+
+def _failure(message: str, *, debug: bool) -> typer.Exit:
+    """Print one message (and the traceback if asked) and return the exit with status 2."""
+    if debug:
+        typer.echo(traceback.format_exc(), err=True)
+    typer.echo(f"vitrail: {message}", err=True)
+    return typer.Exit(2)
+
+
+def _interrupted(out: Path | None) -> str:
+    """Say what Ctrl-C left and how to go on."""
+    if out is None:
+        return "Ctrl-C: stopped; nothing was being written; run the command again"
+    finished = "no finished stage yet"
+    environment = RunFolder(out).environment
+    if environment.exists():
+        stages = json.loads(environment.read_text(encoding="utf-8"))["stages"]
+        finished = ", ".join(stages)
+    return (
+        f"Ctrl-C: stopped; {out} keeps what is finished ({finished}) and the newest checkpoint; "
+        "files are written whole, so nothing is half done; run the same command again to go on"
+    )
+
+
+def _command() -> str:
+    """Return the exact command line."""
+    return shlex.join(["vitrail", *sys.argv[1:]])
+
+
+_UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0}
+
+
+def _minutes(budget: str | None) -> float | None:
+    """Read a time such as ``90s``, ``15m`` or ``2h``."""
+    if budget is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip())
+    if match is None or float(match[1]) == 0:
+        raise InputError(
+            "--budget", repr(budget), "it is a number and s, m or h", "pass --budget 15m"
+        )
+    return float(match[1]) * _UNITS[match[2]]

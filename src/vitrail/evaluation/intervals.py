@@ -115,7 +115,10 @@ def estimate(
     else:
         low, high, kind = bootstrap_interval(mean)
         method = f"bootstrap over {how.noun}, {kind}, {how.resamples}" if kind != "none" else kind
+    undefined = int(np.isnan(mean.draws).sum())
     reason = "" if np.isfinite(low) else "every resample gave the same value: no interval"
+    if undefined and not reason and known is None:
+        reason = f"{undefined} of {len(mean.draws)} resamples lack a class and are left out"
     return Estimate(
         value=mean.value, low=low, high=high, n=n, method=method, reason=reason, spread=spread
     )

@@ -68,9 +68,9 @@ def _mean(level: Level, model: str, *, metric: str) -> Draws:
 def _pair(level: Level, names: tuple[str, str], *, metric: str) -> Comparison:
     first, second = (_mean(level, name, metric=metric) for name in names)
     found = difference_between(names, first - second, metric=metric, how=level.how)
-    if level.is_mean:
-        return found
-    return _exact(found, by_model(level.runs[level.compared]), noun=level.how.noun)
+    runs = level.runs[level.compared]
+    dependent = level.draws[level.compared][0, metric].num_clusters < len(runs[0].case_ids)
+    return found if level.is_mean or dependent else _exact(found, by_model(runs))
 
 
 def difference_between(
@@ -93,11 +93,11 @@ def difference_between(
     )
 
 
-def _exact(pair: Comparison, models: Mapping[str, Sequence[Run]], *, noun: str) -> Comparison:
-    """Add DeLong's or McNemar's p-value where single models give one independent score a case."""
+def _exact(pair: Comparison, models: Mapping[str, Sequence[Run]]) -> Comparison:
+    """Add DeLong's or McNemar's p-value where each model is one run; the cases are independent."""
     a, b = models[pair.a], models[pair.b]
     sample, other = a[0].sample, b[0].sample
-    if len(a) > 1 or len(b) > 1 or noun == "groups of images":
+    if len(a) > 1 or len(b) > 1:
         return pair
     if pair.metric == "accuracy":
         p_value = mcnemar_test(sample.y_true == sample.decision, other.y_true == other.decision)

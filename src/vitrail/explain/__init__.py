@@ -1,1 +1,37 @@
-"""Attention and attribution maps of any Vision Transformer."""
+"""Attention and attribution maps of any Vision Transformer.
+
+>>> from vitrail.explain import explain, methods
+>>> methods()["rollout"].class_specific
+False
+"""
+
+from vitrail.explain import (  # noqa: F401 (each registers its methods)
+    cam,
+    gradient,
+    legrad,
+    libra,
+    lrp,
+    occlusion,
+    relevance,
+    rollout,
+    transformer_attribution,
+)
+from vitrail.explain.anatomy import Anatomy, anatomy
+from vitrail.explain.attribution import Attribution, Overlay
+from vitrail.explain.engine import attention_maps, explain
+from vitrail.explain.registry import Method, methods
+from vitrail.explain.trace import AttentionLayer, AttentionTrace, capture
+
+__all__ = [
+    "Anatomy",
+    "AttentionLayer",
+    "AttentionTrace",
+    "Attribution",
+    "Method",
+    "Overlay",
+    "anatomy",
+    "attention_maps",
+    "capture",
+    "explain",
+    "methods",
+]

@@ -117,7 +117,7 @@ def _logistic(
     found = _settle(start, design, outcome=outcome, offset=offset, weights=mean_weights)
     if np.isnan(found).any():
         return np.full((len(weights), len(design)), np.nan)
-    start = np.repeat(found, len(weights), axis=0)
+    start = found + _newton_step(found, design, outcome=outcome, offset=offset, weights=weights)
     return _settle(start, design, outcome=outcome, offset=offset, weights=weights)
 
 
@@ -144,7 +144,7 @@ def _settle(
 
 
 def _newton_step(
-    found: Float[np.ndarray, "resample parameter"],
+    found: Float[np.ndarray, "#resample parameter"],
     design: Float[np.ndarray, "parameter case"],
     *,
     outcome: Bool[np.ndarray, " case"],

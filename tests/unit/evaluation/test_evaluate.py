@@ -101,6 +101,15 @@ def test_ties_everywhere_give_the_area_that_ties_deserve(predict, alone):
     assert area.low < area.value < area.high
 
 
+def test_resamples_that_lack_a_class_are_counted(predict, alone):
+    block = predict(num_cases=40)
+    block = replace(block, y_true=(np.arange(40) < 2).astype(np.int64))
+    found = evaluate([block], clusters=alone([block]), unit="image", resamples=200)
+    assert "of 200 resamples lack a class" in (
+        found.sets["test"]["vit"]["average_precision_score"].reason
+    )
+
+
 def test_no_predictions_at_all_or_a_set_without_cases_is_refused(predict):
     with pytest.raises(DataError, match="at least one model predicts"):
         evaluate([], clusters={}, unit="image")
@@ -170,7 +179,9 @@ def test_the_largest_gap_between_subgroups_is_named(predict, alone):
 def test_patients_with_images_of_several_classes_are_measured_by_image_and_said(predict):
     block = predict()
     clusters = {name: str(place // 4) for place, name in enumerate(block.case_ids)}
-    found = evaluate([block], clusters=clusters, unit="patient", resamples=50)
+    blocks = [block, predict("cnn", skill=0.5)]
+    found = evaluate(blocks, clusters=clusters, unit="patient", resamples=50)
+    assert {c.exact_test for c in found.comparisons} == {""}  # images are not independent
     assert found.unit == "image"
     assert any("images of several classes" in said for said in found.warnings)
     assert "patients" in found.sets["test"]["vit"]["roc_auc_score"].method

@@ -1,0 +1,137 @@
+"""What a method gets: the model, the images and the question, and ways to run them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitrail.errors import MethodError
+from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace
+from vitrail.explain.target import Selection
+from vitrail.explain.trace import AttentionLayer, accumulation_dtype, capture
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recording:
+    """One recorded forward pass that fits the model's anatomy.
+
+    Attributes:
+        anatomy: Tokens, grid, read-out.
+        layers: Self-attention layers, nearest the input first.
+        pool: Attention pooling after them, or None.
+        scores: The explained numbers; they carry the graph if gradients were asked for.
+        images: The tensor that went in (a leaf that requires grad if gradients were asked for).
+    """
+
+    anatomy: Anatomy
+    layers: tuple[AttentionLayer, ...]
+    pool: AttentionLayer | None
+    scores: Float[Tensor, "target batch"]
+    images: Float[Tensor, "batch channel height width"]
+
+    def output_gradients(self) -> tuple[Float[Tensor, "target *output"], ...]:
+        """Return dy/dO of each layer (the pool's last, if there is one), of all targets at once.
+
+        Turn it into rows of dy/dA by ``layer.attention_gradient``.
+        """
+        parts = self.layers if self.pool is None else (*self.layers, self.pool)
+        outputs = [part.output for part in parts if part.output is not None]
+        return gradients(self.scores, outputs)
+
+    def first_row(self) -> Float[Tensor, "batch token"]:
+        """Return the read-out's weights over the last layer's output tokens; rows sum to one.
+
+        Under attention pooling: the pool's attention, mean over heads (and over its queries).
+        """
+        batch = self.images.shape[0]
+        if self.pool is None:
+            value = self.layers[-1].value
+            row = self.anatomy.readout_row(value.new_empty(0, dtype=accumulation_dtype(value)))
+            return row.expand(batch, -1)
+        row = self.pool.attention().mean(dim=(1, 2))
+        return nn.functional.pad(row, (self.anatomy.num_tokens - row.shape[1], 0))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Request:
+    """One question to one model about one batch.
+
+    Attributes:
+        model: In eval mode (checked).
+        images: [batch, channel, height, width], detached.
+        selection: The numbers to explain.
+        anatomy: The caller's own, or None to find it.
+    """
+
+    model: nn.Module
+    images: Float[Tensor, "batch channel height width"]
+    selection: Selection
+    given_anatomy: Anatomy | None = None
+
+    def anatomy(self) -> Anatomy:
+        """Return the caller's anatomy, or the model's."""
+        return self.given_anatomy or anatomy(self.model, self.images)
+
+    def record(self, *, gradients: bool = False) -> Recording:
+        """Run the images once and record the attention.
+
+        Args:
+            gradients: Whether to keep the graph, for :meth:`Recording.output_gradients`.
+        """
+        layout = self.anatomy()
+        images = self.images.detach().clone().requires_grad_() if gradients else self.images
+        several = (
+            self.selection.target == "all" if isinstance(self.selection.target, str) else False
+        )
+        with (
+            torch.set_grad_enabled(gradients),
+            capture(self.model, keep_output=gradients, fold_targets=gradients and several) as trace,
+        ):
+            output = self.model(images)
+        encoder: Encoder = fit_trace(trace, layout, batch=len(images))
+        return Recording(
+            anatomy=layout,
+            layers=encoder.layers,
+            pool=encoder.pool,
+            scores=self.selection.scores(output),
+            images=images,
+        )
+
+    def scores(self, images: Float[Tensor, "batch channel height width"]) -> Tensor:
+        """Run the model on other images (perturbed, interpolated) and return [target, batch].
+
+        Show it ``self.images`` first: ``target="predicted"`` is settled by the first output.
+        Gradients flow where ``images`` requires them; wrap in ``torch.no_grad()`` for black boxes.
+        """
+        return self.selection.scores(self.model(images))
+
+
+def gradients(
+    scores: Float[Tensor, "target batch"], inputs: Sequence[Tensor]
+) -> tuple[Float[Tensor, "target *input"], ...]:
+    """Return d(scores[t].sum())/d(input) for each target t: one backward pass, batched if several.
+
+    Raises:
+        MethodError: If the scores carry no graph.
+    """
+    if not scores.requires_grad:
+        raise MethodError(
+            "target",
+            "the score does not depend on the images through a graph",
+            "gradient methods differentiate it",
+            "do not detach or round it; call outside torch.inference_mode()",
+        )
+    totals = scores.sum(dim=1)
+    if len(totals) == 1:
+        found = torch.autograd.grad(totals[0], inputs, materialize_grads=True)
+        return tuple(part.unsqueeze(0) for part in found)
+    eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
+    found = torch.autograd.grad(
+        totals, inputs, grad_outputs=eye, is_grads_batched=True, materialize_grads=True
+    )  # torch gives the zeros of inputs that play no part without the target axis
+    return tuple(
+        part if part.ndim > source.ndim else part.expand(len(totals), *part.shape)
+        for part, source in zip(found, inputs, strict=True)
+    )

@@ -1,0 +1,221 @@
+"""The plan: every choice of a run with its value, its reason and its cost, as a file people edit.
+
+``plan.yaml`` is one mapping. Each key holds ``value`` and ``reason`` (and ``minutes`` where the
+choice costs time). A person changes a ``value`` and runs on; ``vitrail`` reads it back, refuses
+what it does not know by naming the nearest key, and never overwrites it.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vitrail.errors import PlanError
+from vitrail.records import Preprocessing
+from vitrail.runfolder import write_text
+
+T = TypeVar("T")
+
+_HEADER = """\
+# The plan of this run. Change any `value` and run the same command again before the training has
+# begun; a reason is a note for people and may be changed at any time.
+"""
+
+Pixels = Annotated[int, Field(ge=16, le=2048)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Minutes = Annotated[float, Field(gt=0)]
+
+
+class Choice(BaseModel, Generic[T]):
+    """One choice.
+
+    Attributes:
+        value: What is done.
+        reason: The rule and the evidence that made it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: T
+    reason: str = ""
+
+
+class Plan(BaseModel):
+    """Every choice of a run, in the order of the file.
+
+    Attributes:
+        data: Fingerprint of the cases that the plan was made for; not to be edited.
+        seed: First seed of the split, the weights and the order of the cases.
+        seeds: Number of trainings of each model, with seeds ``seed, seed + 1, …``.
+        budget_minutes: Time that the user gave; None where none was given.
+        model: ``vit`` (a timm ``VisionTransformer`` from scratch) or a timm model's name.
+        model_parameters: Keyword arguments of the architecture.
+        weights: File of local safetensors weights, or None.
+        baseline: timm name of the convolutional network trained beside it.
+        baseline_parameters: Keyword arguments of the baseline's architecture.
+        image_size: (rows, columns) of the input in pixels.
+        channels: 1 (grey) or 3 (color).
+        fit: ``squash`` or ``pad``, see :class:`vitrail.records.Preprocessing`.
+        mean: Per channel, of training pixels in [0, 1].
+        std: Per channel, of training pixels in [0, 1].
+        intensity_range: Stored values mapped to 0 and 1, for pictures of more than 8 bits.
+        augmentation: Which family of random changes the training pictures get.
+        batch_size: Pictures a step.
+        epochs: Passes over the training cases, for the model.
+        learning_rate: Peak of the model's schedule.
+        baseline_epochs: Passes over the training cases, for the baseline.
+        baseline_learning_rate: Peak of the baseline's schedule.
+        balance: How classes of unequal size are made to count alike: by class ``weights`` in the
+            loss, by ``sampling``, or ``none``.
+        workers: Processes that decode pictures.
+        accept_leakage: Why a leak across the split was accepted; empty where none was.
+        expected_minutes: Estimated minutes of each stage.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Choice[str]
+    seed: Choice[Annotated[int, Field(ge=0)]]
+    seeds: Choice[Annotated[int, Field(ge=1, le=100)]]
+    budget_minutes: Choice[Minutes | None]
+    model: Choice[str]
+    model_parameters: Choice[dict[str, Any]]
+    weights: Choice[str | None]
+    baseline: Choice[str]
+    baseline_parameters: Choice[dict[str, Any]]
+    image_size: Choice[tuple[Pixels, Pixels]]
+    channels: Choice[Literal[1, 3]]
+    fit: Choice[Literal["squash", "pad"]]
+    mean: Choice[tuple[float, ...]]
+    std: Choice[tuple[Annotated[float, Field(gt=0)], ...]]
+    intensity_range: Choice[tuple[float, float] | None]
+    augmentation: Choice[Literal["ct", "histology", "xray", "photo", "none"]]
+    batch_size: Choice[Annotated[int, Field(ge=1, le=4096)]]
+    epochs: Choice[Count]
+    learning_rate: Choice[Rate]
+    baseline_epochs: Choice[Count]
+    baseline_learning_rate: Choice[Rate]
+    balance: Choice[Literal["none", "weights", "sampling"]]
+    workers: Choice[Annotated[int, Field(ge=0, le=64)]]
+    accept_leakage: Choice[str]
+    expected_minutes: Choice[dict[str, float]]
+
+    @model_validator(mode="after")
+    def _one_number_a_channel(self) -> "Plan":
+        """Check what two choices say together."""
+        for name in ("mean", "std"):
+            count = len(getattr(self, name).value)
+            if count != self.channels.value:
+                message = f"{name} has {count} numbers for {self.channels.value} channels"
+                raise ValueError(message)
+        return self
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes an input."""
+        return Preprocessing(
+            image_size=self.image_size.value,
+            channels=self.channels.value,
+            fit=self.fit.value,
+            mean=self.mean.value,
+            std=self.std.value,
+            intensity_range=self.intensity_range.value,
+        )
+
+    @property
+    def seed_values(self) -> range:
+        """The seeds of the trainings."""
+        return range(self.seed.value, self.seed.value + self.seeds.value)
+
+    def fingerprint(self, *, without: tuple[str, ...] = ()) -> str:
+        """Hash the values that change what is computed (no reasons, no estimates)."""
+        left_out = {"budget_minutes", "expected_minutes", "workers", *without}
+        values = {
+            name: choice["value"]
+            for name, choice in self.model_dump(mode="json").items()
+            if name not in left_out
+        }
+        return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write ``plan.yaml``."""
+    content = plan.model_dump(mode="json")
+    lines = [
+        yaml.safe_dump({key: choice}, sort_keys=False, allow_unicode=True, width=96)
+        for key, choice in content.items()
+    ]
+    write_text(path, _HEADER + "\n" + "\n".join(lines))
+
+
+def read_plan(path: Path) -> Plan:
+    """Read ``plan.yaml`` as a person may have edited it.
+
+    Raises:
+        PlanError: If the file is not YAML, a key is unknown or missing, or a value is impossible.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise PlanError(
+            str(path), f"not YAML ({problem})", "it is a YAML mapping", "undo the last edit"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise PlanError(
+            str(path),
+            f"a {type(content).__name__}",
+            "it is a YAML mapping of choices",
+            "delete it and run `vitrail plan`",
+        )
+    return parse_plan(content, name=str(path))
+
+
+def parse_plan(content: Mapping[str, Any], *, name: str) -> Plan:
+    """Check a plan's content.
+
+    Args:
+        content: The mapping of the file.
+        name: How messages call the file.
+
+    Raises:
+        PlanError: If a key is unknown or missing, or a value is impossible.
+    """
+    try:
+        return Plan.model_validate(dict(content))
+    except ValidationError as error:
+        raise _plan_error(error, name) from error
+
+
+def _plan_error(error: ValidationError, name: str) -> PlanError:
+    """Say the first thing that is wrong with a plan in four parts."""
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = list(Choice.model_fields) if len(location) > 1 else list(Plan.model_fields)
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.0)[0]
+        return PlanError(
+            f"{name}: {key}",
+            "an unknown key",
+            f"the nearest known one is {near!r}",
+            f"rename it to {near!r} or delete it",
+        )
+    if first["type"] == "missing":
+        return PlanError(
+            f"{name}: {key}",
+            "missing",
+            "every choice has a value",
+            "put it back, or delete the plan and run `vitrail plan`",
+        )
+    rule = first["msg"].removeprefix("Value error, ")
+    came = "the choices contradict each other" if not location else repr(first["input"])
+    return PlanError(
+        f"{name}: {key}" if key else name, came, rule[0].lower() + rule[1:], "change the value"
+    )

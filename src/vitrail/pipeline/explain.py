@@ -1,0 +1,184 @@
+"""``vitrail explain``: one map a case, batch by batch, however many cases there are."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitrail.data.cohort import load_cohort
+from vitrail.data.loader import PictureDataset
+from vitrail.data.raster import probe
+from vitrail.data.split import load_split
+from vitrail.evaluation.table import read_predictions
+from vitrail.explain import attention_maps
+from vitrail.explain import explain as explain_images
+from vitrail.models import bundle
+from vitrail.pipeline.choices import read_plan
+from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
+from vitrail.pipeline.pictures import keep
+from vitrail.pipeline.train import dataset
+from vitrail.records import Cohort, Predictions, Progress, no_progress
+from vitrail.runfolder import RunFolder, file_name, read_json, write_bytes
+
+DEFAULT_METHOD = "rollout"
+BATCH = 16
+
+
+def explain(
+    run: RunFolder,
+    *,
+    method: str = DEFAULT_METHOD,
+    everything: bool = False,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Result:
+    """Write a map for each test case, and the attention of every layer and head for some.
+
+    Maps that are there already for the same weights are kept, so that a stopped run goes on where
+    it stopped. Memory does not grow with the number of cases.
+
+    Args:
+        run: Holds the trained model.
+        method: A method of :func:`vitrail.explain.methods`.
+        everything: Every case of the cohort instead of the test cases.
+        command: The exact command line.
+        progress: Told of each batch.
+
+    Raises:
+        MethodError: If there is no such method, or the model cannot be explained by it.
+        RunFolderError: If something is missing; the message names the verb that makes it.
+    """
+    require_run(run)
+    plan = read_plan(run.require(run.plan, "plan"))
+    folder = run.model("vit", seed=plan.seed.value)
+    description = run.require(folder / bundle.DESCRIPTION, "train")
+    predictions = run.require(run.predictions, "evaluate")
+    cohort = load_cohort(run.cohort)
+    split, _ = load_split(run.require(run.split, "plan"), cohort)
+    cases = dataset(cohort, split, plan=plan, part="all" if everything else "test")
+    shown = None if method == DEFAULT_METHOD else method
+    name = "explain" if shown is None else f"explain {method}"
+    return stage(
+        name if not everything else f"{name} all",
+        run,
+        inputs=hash_of(description, run.split, predictions),
+        outputs=[run.explanation(case.case_id, method=shown) for case in cases.cases],
+        work=lambda: _explain(
+            run, cohort, cases=cases, folder=folder, method=method, progress=progress
+        ),
+        command=command,
+    )
+
+
+def _explain(
+    run: RunFolder,
+    cohort: Cohort,
+    *,
+    cases: PictureDataset,
+    folder: Path,
+    method: str,
+    progress: Progress,
+) -> Result:
+    """Explain what has no map yet, then draw the walls and keep the pictures."""
+    loaded = bundle.load(folder)
+    weights = _weights(folder)
+    shown = None if method == DEFAULT_METHOD else method
+    todo = [
+        index
+        for index, case in enumerate(cases.cases)
+        if not _is_current(run.explanation(case.case_id, method=shown), weights)
+    ]
+    started = time.perf_counter()
+    done = 0
+    for indices, images in _batches(cases, todo):
+        attribution = explain_images(loaded.model, images, method=method)
+        for place, index in enumerate(indices):
+            one = replace(attribution[place], extra=_facts(cases, index, weights=weights))
+            one.save(run.explanation(cases.cases[index].case_id, method=shown))
+        done += len(indices)
+        progress(f"explain {method}", done=done, total=len(todo))
+    seconds = time.perf_counter() - started
+    said = [f"{method}: {len(todo)} maps written, {len(cases) - len(todo)} kept"]
+    if todo:
+        said[0] += f", {len(todo) / seconds:.1f} pictures a second"
+    keep(run, cohort, cases=cases.cases)
+    if shown is None:
+        said.append(_walls(run, cases, model=loaded.model))
+    return {"method": method, "maps": len(cases), "written": len(todo), "summary": said}
+
+
+def _weights(folder: Path) -> str:
+    """Return the hash of a stored model's weights."""
+    content = cast("Mapping[str, Any]", read_json(folder / bundle.DESCRIPTION))
+    return str(content["weights_sha256"])
+
+
+def _is_current(path: Path, weights: str) -> bool:
+    """Tell whether a map is there, whole, and of these weights."""
+    beside = path.with_suffix(".json")
+    if not path.exists() or not beside.exists():
+        return False
+    content = cast("Mapping[str, Any]", read_json(beside))
+    return bool(content.get("extra", {}).get("weights_sha256") == weights)
+
+
+def _facts(cases: PictureDataset, index: int, *, weights: str) -> dict[str, object]:
+    """Say what a map belongs to: case, model, and how the picture became its input."""
+    case = cases.cases[index]
+    info = probe(cases.root / case.path)
+    return {
+        "case_id": case.case_id,
+        "model": "vit",
+        "weights_sha256": weights,
+        "source_size": [info.height, info.width],
+        "preprocessing": asdict(cases.preprocessing),
+    }
+
+
+def _batches(
+    cases: PictureDataset, indices: Sequence[int]
+) -> Iterator[tuple[Sequence[int], Float[Tensor, "batch channel row column"]]]:
+    """Yield some cases' indices and inputs, a batch at a time."""
+    for start in range(0, len(indices), BATCH):
+        part = indices[start : start + BATCH]
+        yield part, torch.stack([cases[index][0] for index in part])
+
+
+def _walls(run: RunFolder, cases: PictureDataset, *, model: torch.nn.Module) -> str:
+    """Write the attention of each layer and head for chosen test cases."""
+    spoken = [
+        said
+        for said in read_predictions(run.predictions)
+        if said.model == "vit" and said.split == "test"
+    ]
+    place = {case.case_id: index for index, case in enumerate(cases.cases)}
+    chosen = [place[case_id] for case_id in choose(spoken[0]) if case_id in place]
+    for indices, images in _batches(cases, chosen):
+        attention = attention_maps(model, images).half().cpu().numpy()
+        for column, index in enumerate(indices):
+            content = BytesIO()
+            np.savez_compressed(content, attention=attention[:, column])
+            name = file_name(cases.cases[index].case_id)
+            write_bytes(run.explanations / "attention" / f"{name}.npz", content.getvalue())
+    return f"attention of each layer and head for {len(chosen)} cases"
+
+
+def choose(said: Predictions) -> list[str]:
+    """Choose cases to look at closely: the surest right and the surest wrong of each class."""
+    decision = said.probabilities.argmax(axis=1)
+    certainty = said.probabilities.max(axis=1)
+    order = np.argsort(-certainty, kind="stable")
+    chosen: list[str] = []
+    for label in range(len(said.classes)):
+        mine = [row for row in order if said.y_true[row] == label]
+        right = [row for row in mine if decision[row] == label]
+        wrong = [row for row in mine if decision[row] != label]
+        chosen += [said.case_ids[row] for row in (*right[:1], *wrong[:1])]
+    return chosen

@@ -1,0 +1,73 @@
+"""The data's fingerprint in the form that the plan's rules look at."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from vitrail.records import Cohort, SplitName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of the data before anything is chosen.
+
+    Attributes:
+        cases: Number of cases in each part of the split.
+        train_counts: Number of training cases of each class.
+        short_side_px: The shorter of the median height and the median width.
+        aspect_spread: Largest over smallest width / height; 1 where all are alike.
+        color: Whether pictures have color.
+        bits: Largest number of bits of a stored value.
+        intensity_range: Stored values that become 0 and 1 where there are more than 8 bits.
+        mean: Mean of each channel in [0, 1]; one number where there is no color.
+        std: Standard deviation of each channel.
+    """
+
+    cases: Mapping[SplitName, int]
+    train_counts: Mapping[str, int]
+    short_side_px: int
+    aspect_spread: float
+    color: bool
+    bits: int
+    intensity_range: tuple[float, float] | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def gather(
+    cohort: Cohort, split: Mapping[str, SplitName], *, fingerprint: Mapping[str, Any]
+) -> Facts:
+    """Read the facts off the split and the audit.
+
+    Args:
+        cohort: Readable cases.
+        split: The part of each case.
+        fingerprint: ``fingerprint`` of ``audit.json``.
+    """
+    train = [case.label for case in cohort if split[case.case_id] == "train"]
+    color = fingerprint["colored"] > 0.05
+    window = fingerprint["intensity_range"]
+    channels = slice(None) if color else slice(1)
+    return Facts(
+        cases=Counter(split[case.case_id] for case in cohort),
+        train_counts={name: train.count(name) for name in cohort.classes},
+        short_side_px=int(min(fingerprint["height"]["median"], fingerprint["width"]["median"])),
+        aspect_spread=fingerprint["aspect"]["max"] / fingerprint["aspect"]["min"],
+        color=color,
+        bits=fingerprint["bits"],
+        intensity_range=None if window is None else (float(window[0]), float(window[1])),
+        mean=tuple(fingerprint["mean"][channels]),
+        std=tuple(max(0.01, value) for value in fingerprint["std"][channels]),
+    )
+
+
+def data_fingerprint(cohort: Cohort) -> str:
+    """Hash the rows of a cohort and the sizes of its files: whether it is the same data."""
+    digest = sha256()
+    for case in cohort:
+        size = (cohort.root / case.path).stat().st_size
+        row = (case.case_id, case.path, case.label, case.patient_id, case.group, case.split)
+        digest.update(repr((*row, size)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""``vitrail inspect``: what the folder holds, before anything is trained."""
+
+from pathlib import Path
+
+from vitrail.data.audit import Audit, audit
+from vitrail.data.cohort import read_folder, read_manifest, write_cohort
+from vitrail.errors import RunFolderError
+from vitrail.pipeline.facts import data_fingerprint
+from vitrail.pipeline.ledger import Result, entries, hash_of, require_own_folder, stage
+from vitrail.pipeline.pictures import keep_samples
+from vitrail.records import Cohort, Progress, no_progress
+from vitrail.runfolder import RunFolder, write_json
+
+_NAMED = 5
+
+
+def inspect(
+    run: RunFolder,
+    folder: Path,
+    *,
+    manifest: Path | None = None,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Result:
+    """Read a folder or a manifest, audit it, and write ``cohort.csv`` and ``audit.json``.
+
+    Pictures that cannot be read are named in the audit and left out of the cohort.
+
+    Args:
+        run: Where to write.
+        folder: The pictures.
+        manifest: A CSV that lists them; its paths are relative to it.
+        command: The exact command line.
+        progress: Told of each picture.
+
+    Raises:
+        DataError: If the folder or manifest cannot be trained on.
+        RunFolderError: If the run folder belongs to other data.
+    """
+    require_own_folder(run)
+    cohort = read_folder(folder) if manifest is None else read_manifest(manifest)
+    data = hash_of(data_fingerprint(cohort))
+    before = entries(run).get("inspect")
+    if before is not None and before["inputs"] != data:
+        raise RunFolderError(
+            str(run.root),
+            f"it belongs to other data than {manifest or folder} holds now",
+            "a run folder keeps one cohort, one split and one plan",
+            "pass another --out",
+        )
+    return stage(
+        "inspect",
+        run,
+        inputs=data,
+        outputs=(run.cohort, run.audit),
+        work=lambda: _inspect(run, cohort, progress=progress),
+        command=command,
+    )
+
+
+def _inspect(run: RunFolder, cohort: Cohort, *, progress: Progress) -> Result:
+    """Audit a cohort and write what was found."""
+    found = audit(cohort, progress=progress)
+    readable = found.readable(cohort)
+    write_cohort(run.cohort, readable)
+    write_json(run.audit, found.to_json())
+    keep_samples(run, readable)
+    return {
+        "cases": len(readable),
+        "classes": found.classes,
+        "unreadable": [{"path": item.path, "reason": item.reason} for item in found.unreadable],
+        "duplicates": len(found.duplicates),
+        "leaks": len(found.leaks),
+        "summary": _sentences(found, readable),
+    }
+
+
+def _sentences(found: Audit, readable: Cohort) -> list[str]:
+    """Say what was found, the worst last."""
+    counts = ", ".join(f"{name} {count}" for name, count in found.classes.items())
+    said = [f"{len(readable)} readable pictures: {counts}"]
+    said += [
+        f"left out, unreadable: {item.path} ({item.reason})" for item in found.unreadable[:_NAMED]
+    ]
+    if len(found.unreadable) > _NAMED:
+        said.append(f"… and {len(found.unreadable) - _NAMED} more; audit.json names them all")
+    if found.duplicates:
+        said.append(f"{len(found.duplicates)} pairs show the same picture; they stay together")
+    said += [
+        f"leak: {leak.kind} {leak.name} is in {' and '.join(leak.splits)}"
+        for leak in found.leaks[:_NAMED]
+    ]
+    if len(found.leaks) > _NAMED:
+        said.append(f"… and {len(found.leaks) - _NAMED} more leaks; audit.json names them all")
+    return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.low > 0.5]

@@ -1,0 +1,61 @@
+"""The pictures and masks that the report shows, copied into the run folder."""
+
+from collections.abc import Iterable
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from vitrail.data.raster import probe, read_raster, read_stored
+from vitrail.records import Case, Cohort
+from vitrail.runfolder import RunFolder, write_bytes
+
+LONGEST_PX = 512
+SAMPLES = 12
+"""Pictures a class that are kept for the sample grid."""
+
+
+def keep_samples(run: RunFolder, cohort: Cohort) -> None:
+    """Keep pictures of each class, spread evenly over its cases."""
+    for name in cohort.classes:
+        cases = [case for case in cohort if case.label == name]
+        keep(run, cohort, cases=cases[:: max(1, len(cases) // SAMPLES)][:SAMPLES])
+
+
+def keep(run: RunFolder, cohort: Cohort, *, cases: Iterable[Case]) -> None:
+    """Copy pictures and their masks as 8-bit PNG; those that are there already are left alone."""
+    for case in cases:
+        path = run.picture(case.case_id)
+        if path.exists():
+            continue
+        write_bytes(path, _picture(cohort, case))
+        if case.mask:
+            write_bytes(path.with_suffix(".mask.png"), _mask(cohort, case))
+
+
+def _picture(cohort: Cohort, case: Case) -> bytes:
+    """Draw a picture as it is shown; deep ones from their own 0.5th to 99.5th percentile."""
+    path = cohort.root / case.path
+    info = probe(path)
+    window = None
+    if info.bits > 8:
+        low, high = np.percentile(read_stored(path), [0.5, 99.5])
+        window = (float(low), float(max(high, low + 1)))
+    values = read_raster(path, channels=info.channels, intensity_range=window)
+    pixels = np.rint(values * 255).astype(np.uint8)
+    return png(Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2)))
+
+
+def _mask(cohort: Cohort, case: Case) -> bytes:
+    """Draw a mask: everything above zero is white."""
+    stored = read_stored(cohort.root / case.mask).max(axis=0) > 0
+    return png(Image.fromarray(stored.astype(np.uint8) * 255), nearest=True)
+
+
+def png(picture: Image.Image, *, nearest: bool = False) -> bytes:
+    """Shrink to the longest side and encode."""
+    method = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
+    picture.thumbnail((LONGEST_PX, LONGEST_PX), method)
+    stream = BytesIO()
+    picture.save(stream, format="PNG")
+    return stream.getvalue()

@@ -1,0 +1,160 @@
+"""``vitrail plan``: the split, and every choice with its reason."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+
+from vitrail.data.audit import from_json
+from vitrail.data.cohort import load_cohort
+from vitrail.data.split import clusters, load_split, make_split, write_split
+from vitrail.errors import RunFolderError
+from vitrail.models.zoo import ModelSpec, build
+from vitrail.pipeline.choices import Plan, read_plan, write_plan
+from vitrail.pipeline.environment import usable_cores
+from vitrail.pipeline.facts import data_fingerprint, gather
+from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
+from vitrail.pipeline.rules import Machine, Request, choose
+from vitrail.records import Progress, no_progress
+from vitrail.runfolder import RunFolder, read_json, write_json
+from vitrail.training.fit import seconds_a_step
+
+_log = logging.getLogger("vitrail")
+
+
+def plan(
+    run: RunFolder,
+    request: Request | None = None,
+    *,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Result:
+    """Split the cohort and write ``plan.yaml``; a plan that is there already is kept.
+
+    Args:
+        run: Holds ``cohort.csv`` and ``audit.json``.
+        request: What the user asked for.
+        command: The exact command line.
+        progress: Told of each timed model.
+
+    Raises:
+        LeakageError: If the given split leaks and no reason was given to go on.
+        PlanError: If the budget is too small, or an edited plan says something impossible.
+        RunFolderError: If the plan is another one's.
+    """
+    require_run(run)
+    request = request or Request()
+    if run.plan.exists():
+        kept = read_plan(run.plan)
+        _refuse_other(run, kept, request=request)
+        if run.split.exists():
+            _log.info("plan: %s is there and kept; edit it to change a choice", run.plan)
+            return {**_result(kept), "stage": "plan", "skipped": True, "seconds": 0.0}
+    return stage(
+        "plan",
+        run,
+        inputs=hash_of(run.cohort, run.audit),
+        outputs=(run.plan, run.split),
+        work=lambda: _plan(run, request, progress=progress),
+        command=command,
+    )
+
+
+def _plan(run: RunFolder, request: Request, *, progress: Progress) -> Result:
+    """Split if there is no split yet, choose if there is no plan yet."""
+    cohort = load_cohort(run.cohort)
+    if not run.split.exists():
+        _split(run, request)
+    split, _ = load_split(run.split, cohort)
+    if not run.plan.exists():
+        fingerprint = cast("Mapping[str, Any]", read_json(run.audit))["fingerprint"]
+        chosen = choose(
+            gather(cohort, split, fingerprint=fingerprint),
+            request,
+            machine=Machine(
+                cores=usable_cores(),
+                gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            ),
+            data=data_fingerprint(cohort),
+            cost=_Timer(progress),
+        )
+        write_plan(run.plan, chosen)
+    return _result(read_plan(run.plan))
+
+
+def _result(made: Plan) -> Result:
+    """Return the values of a plan and its sentences."""
+    return {
+        "plan": {name: choice["value"] for name, choice in made.model_dump(mode="json").items()},
+        "summary": _sentences(made),
+    }
+
+
+def _split(run: RunFolder, request: Request) -> None:
+    """Write ``split.csv``, or refuse a given split that leaks."""
+    cohort = load_cohort(run.cohort)
+    found = from_json(cast("dict[str, Any]", read_json(run.audit)))
+    accepted = found.accept_leakage(request.accept_leakage)
+    groups = clusters(cohort, found.duplicate_pairs())
+    split = make_split(cohort, groups=groups, seed=request.seed or 0)
+    write_split(run.split, cohort, split=split, groups=groups)
+    if accepted.accepted_leakage:
+        write_json(run.audit, accepted.to_json())
+
+
+class _Timer:
+    """Times one training step of a model, once for each model and batch size."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._known: dict[str, float] = {}
+
+    def __call__(self, spec: ModelSpec, batch_size: int) -> float:
+        """Return the seconds of a step."""
+        key = f"{spec.to_json()} {batch_size}"
+        if key not in self._known:
+            shape = (spec.in_chans, *spec.img_size)
+            self._known[key] = seconds_a_step(build(spec), batch_size, image_shape=shape)
+            done = len(self._known)
+            self._progress("timing training steps", done=done, total=done, note=spec.architecture)
+        return self._known[key]
+
+
+def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
+    """Refuse a plan made for other data, or for other wishes than those on the command line."""
+    if kept.data.value != data_fingerprint(load_cohort(run.cohort)):
+        raise RunFolderError(
+            str(run.plan),
+            "made for other data",
+            "a plan belongs to the cases that it was made for",
+            "delete it, or pass another --out",
+        )
+    wishes = {
+        "budget_minutes": request.budget_minutes,
+        "seed": request.seed,
+        "seeds": request.seeds,
+        "model": request.model,
+        "weights": str(request.weights.resolve()) if request.weights else None,
+    }
+    for name, wish in wishes.items():
+        stands = getattr(kept, name).value
+        if wish is not None and wish != stands:
+            raise RunFolderError(
+                str(run.plan),
+                f"it says {name}: {stands}, the command line says {wish}",
+                "a run folder keeps one plan",
+                f"edit {name} there, leave the option out, or pass another --out",
+            )
+
+
+def _sentences(made: Plan) -> list[str]:
+    """Say the main choices."""
+    rows, columns = made.image_size.value
+    models = f"model {made.model.value} beside {made.baseline.value}, {rows} x {columns} px"
+    epochs = f"{made.epochs.value} and {made.baseline_epochs.value} epochs"
+    minutes = made.expected_minutes.value.get("total", 0.0)
+    return [
+        f"{models}, {epochs}, batches of {made.batch_size.value}",
+        f"expected: {minutes:.1f} minutes; every choice stands with its reason in plan.yaml",
+    ]

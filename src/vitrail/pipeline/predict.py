@@ -1,0 +1,131 @@
+"""``vitrail predict``: labels, probabilities and overlays for new pictures."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+
+from vitrail.data.loader import to_input
+from vitrail.data.raster import SUFFIXES, read_raster
+from vitrail.errors import DataError, UnreadableFileError
+from vitrail.explain import explain
+from vitrail.models import bundle
+from vitrail.pipeline.choices import read_plan
+from vitrail.pipeline.explain import DEFAULT_METHOD
+from vitrail.pipeline.ledger import Result, require_run
+from vitrail.pipeline.pictures import png
+from vitrail.records import Progress, no_progress
+from vitrail.report.pictures import fractions_of, paint, register
+from vitrail.runfolder import RunFolder, file_name, write_bytes, write_csv
+
+_OPACITY = 0.45
+_log = logging.getLogger("vitrail")
+
+
+def predict(
+    run: RunFolder,
+    paths: Sequence[Path],
+    *,
+    out: Path | None = None,
+    progress: Progress = no_progress,
+) -> Result:
+    """Label new pictures and draw where the model looked.
+
+    Args:
+        run: Holds the trained model, with its class names and preprocessing.
+        paths: Pictures, or folders of them.
+        out: Where overlays and ``predictions.csv`` are written; ``new`` in the run by default.
+        progress: Told of each picture.
+
+    Raises:
+        DataError: If there is no picture among the paths.
+        UnreadableFileError: If none of them can be read.
+    """
+    require_run(run)
+    plan = read_plan(run.require(run.plan, "plan"))
+    folder = run.model("vit", seed=plan.seed.value)
+    run.require(folder / bundle.DESCRIPTION, "train")
+    loaded = bundle.load(folder)
+    pictures = _pictures(paths)
+    out = out or run.root / "new"
+    rows: list[dict[str, Any]] = []
+    unreadable: list[UnreadableFileError] = []
+    for done, path in enumerate(pictures, start=1):
+        try:
+            rows.append(_predict(path, loaded, out=out))
+        except UnreadableFileError as error:
+            _log.warning("left out: %s", error)
+            unreadable.append(error)
+        progress("predict", done=done, total=len(pictures))
+    if not rows:
+        raise unreadable[0]
+    header = ("path", "label", *(f"prob_{name}" for name in loaded.classes), "overlay")
+    write_csv(out / "predictions.csv", [_row(row) for row in rows], header=header)
+    said = [
+        f"{row['path']}: {row['label']} ({row['probabilities'][row['label']]:.3f})" for row in rows
+    ]
+    said.append(f"overlays and predictions.csv: {out}")
+    left_out = [{"path": error.argument, "reason": error.came} for error in unreadable]
+    return {"predictions": rows, "unreadable": left_out, "summary": said}
+
+
+def _pictures(paths: Sequence[Path]) -> list[Path]:
+    """List the pictures among files and folders."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        else:
+            found.append(path)
+    if not found:
+        raise DataError(
+            str(paths[0]), "no pictures in it", "PNG, JPEG, TIFF and BMP are read", "check the path"
+        )
+    return found
+
+
+def _predict(path: Path, loaded: bundle.Bundle, *, out: Path) -> dict[str, Any]:
+    """Label one picture and write its overlay."""
+    preprocessing = loaded.preprocessing
+    picture = read_raster(
+        path, channels=preprocessing.channels, intensity_range=preprocessing.intensity_range
+    )
+    images = to_input(picture, preprocessing)[None]
+    with torch.no_grad():
+        probabilities = loaded.model(images).double().softmax(dim=1)[0].tolist()
+    values = explain(loaded.model, images, method=DEFAULT_METHOD).values[0].numpy()
+    overlay = out / f"{file_name(str(path))}.overlay.png"
+    write_bytes(overlay, png(_overlay(picture, values, loaded=loaded)))
+    return {
+        "path": str(path),
+        "label": loaded.classes[int(np.argmax(probabilities))],
+        "probabilities": dict(zip(loaded.classes, probabilities, strict=True)),
+        "overlay": str(overlay),
+    }
+
+
+def _overlay(
+    picture: Float[np.ndarray, "channel height width"],
+    values: Float[np.ndarray, "row column"],
+    *,
+    loaded: bundle.Bundle,
+) -> Image.Image:
+    """Lay a map over its picture; its strongest color is its own largest value."""
+    size = (picture.shape[1], picture.shape[2])
+    laid = register(values, preprocessing=loaded.preprocessing, source_size=size, shown_size=size)
+    fractions = fractions_of(laid, largest=float(values.max()), signed=False)
+    colors = paint(fractions, "sequential").convert("RGB")
+    pixels = np.rint(np.moveaxis(picture, 0, 2) * 255).astype(np.uint8)
+    source = Image.fromarray(pixels if len(picture) == 3 else pixels[:, :, 0]).convert("RGB")
+    return Image.blend(source, colors, _OPACITY)
+
+
+def _row(row: dict[str, Any]) -> dict[str, object]:
+    """Flatten a prediction for the table."""
+    probabilities = {f"prob_{name}": value for name, value in row["probabilities"].items()}
+    return {"path": row["path"], "label": row["label"], **probabilities, "overlay": row["overlay"]}

@@ -1,0 +1,60 @@
+"""``vitrail run``: inspect, plan, train, evaluate, explain, report."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vitrail.pipeline.evaluate import evaluate
+from vitrail.pipeline.explain import explain
+from vitrail.pipeline.inspect import inspect
+from vitrail.pipeline.ledger import Result
+from vitrail.pipeline.plan import plan
+from vitrail.pipeline.report import report
+from vitrail.pipeline.rules import Request
+from vitrail.pipeline.train import train
+from vitrail.records import Progress, no_progress
+from vitrail.runfolder import RunFolder
+
+
+def run(
+    folder: RunFolder,
+    pictures: Path,
+    *,
+    manifest: Path | None = None,
+    request: Request | None = None,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Result:
+    """Do the main job; finished stages whose inputs are unchanged are skipped.
+
+    Args:
+        folder: The run folder.
+        pictures: The folder of pictures.
+        manifest: A CSV that lists them.
+        request: What the user asked for.
+        command: The exact command line.
+        progress: Told of everything long.
+
+    Raises:
+        VitrailError: Whatever a stage cannot go on with; what is finished stays.
+    """
+    stages: tuple[Callable[[], Result], ...] = (
+        lambda: inspect(folder, pictures, manifest=manifest, command=command, progress=progress),
+        lambda: plan(folder, request, command=command, progress=progress),
+        lambda: train(folder, command=command, progress=progress),
+        lambda: evaluate(folder, command=command, progress=progress),
+        lambda: explain(folder, command=command, progress=progress),
+        lambda: report(folder, command=command, progress=progress),
+    )
+    results = [work() for work in stages]
+    return {
+        "run": str(folder.root),
+        "report": str(folder.report),
+        "stages": {result["stage"]: _brief(result) for result in results},
+        "minutes": round(sum(result["seconds"] for result in results) / 60, 2),
+        "summary": [sentence for result in results for sentence in result["summary"]],
+    }
+
+
+def _brief(result: Result) -> Result:
+    """Leave a stage's name and sentences out of its place in the whole."""
+    return {name: value for name, value in result.items() if name not in ("stage", "summary")}

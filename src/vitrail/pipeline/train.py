@@ -1,0 +1,232 @@
+"""``vitrail train``: the model and its convolutional baseline, each with every seed."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from vitrail.data.augment import preset
+from vitrail.data.cohort import load_cohort
+from vitrail.data.loader import PictureDataset
+from vitrail.data.split import load_split
+from vitrail.errors import RunFolderError
+from vitrail.models import bundle
+from vitrail.models.zoo import ModelSpec, build
+from vitrail.pipeline.choices import Plan, read_plan
+from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
+from vitrail.records import Cohort, Progress, SplitName, no_progress
+from vitrail.runfolder import RunFolder, read_json
+from vitrail.training.fit import FitResult, FitSettings, fit
+
+_log = logging.getLogger("vitrail")
+
+Name = Literal["vit", "cnn"]
+"""Name of a model in the run: what the run is about, and its baseline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training that the plan asks for.
+
+    Attributes:
+        name: ``vit`` or ``cnn``.
+        seed: Of the weights, the order and the augmentation.
+        spec: What is built.
+        settings: How it is trained.
+        folder: Where it lies in the run.
+    """
+
+    name: Name
+    seed: int
+    spec: ModelSpec
+    settings: FitSettings
+    folder: Path
+
+
+def trainings(run: RunFolder, plan: Plan, *, classes: int) -> Iterator[Training]:
+    """List the trainings of a plan, the model's before the baseline's."""
+    names: tuple[Name, ...] = ("vit", "cnn")
+    for name in names:
+        for seed in plan.seed_values:
+            yield Training(
+                name=name,
+                seed=seed,
+                spec=_spec(plan, name, classes=classes),
+                settings=_settings(plan, name, seed=seed),
+                folder=run.model(name, seed=seed),
+            )
+
+
+def _spec(plan: Plan, name: Name, *, classes: int) -> ModelSpec:
+    """Describe one of the two models."""
+    model = ModelSpec(
+        architecture=plan.model.value,
+        num_classes=classes,
+        img_size=plan.image_size.value,
+        in_chans=plan.channels.value,
+        parameters=plan.model_parameters.value,
+        weights=Path(plan.weights.value) if plan.weights.value else None,
+    )
+    if name == "vit":
+        return model
+    return replace(
+        model,
+        architecture=plan.baseline.value,
+        parameters=plan.baseline_parameters.value,
+        weights=None,
+    )
+
+
+def _settings(plan: Plan, name: Name, *, seed: int) -> FitSettings:
+    """Put the plan's choices of one model into the training's words."""
+    vit = name == "vit"
+    return FitSettings(
+        epochs=plan.epochs.value if vit else plan.baseline_epochs.value,
+        batch_size=plan.batch_size.value,
+        learning_rate=plan.learning_rate.value if vit else plan.baseline_learning_rate.value,
+        balance=plan.balance.value,
+        seed=seed,
+        num_workers=plan.workers.value,
+    )
+
+
+def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress) -> Result:
+    """Train what the plan asks for; what is trained already is kept.
+
+    Args:
+        run: Holds ``plan.yaml``, ``cohort.csv`` and ``split.csv``.
+        command: The exact command line.
+        progress: Told of each step.
+
+    Raises:
+        PlanError: If the plan says something impossible.
+        RunFolderError: If models of another plan lie in the folder.
+        TrainingError: If training stopped; the message says how to go on.
+    """
+    require_run(run)
+    plan = read_plan(run.require(run.plan, "plan"))
+    cohort = load_cohort(run.cohort)
+    split, _ = load_split(run.require(run.split, "plan"), cohort)
+    wanted = list(trainings(run, plan, classes=len(cohort.classes)))
+    _refuse_other(wanted, plan)
+    return stage(
+        "train",
+        run,
+        inputs=hash_of(plan.fingerprint(), run.split),
+        outputs=[training.folder / bundle.DESCRIPTION for training in wanted],
+        work=lambda: _train(wanted, plan, cohort=cohort, split=split, progress=progress),
+        command=command,
+    )
+
+
+def _refuse_other(wanted: list[Training], plan: Plan) -> None:
+    """Refuse a folder whose finished models another plan made."""
+    for training in wanted:
+        description = training.folder / bundle.DESCRIPTION
+        if description.exists() and _plan_of(description) != plan.fingerprint():
+            raise RunFolderError(
+                str(training.folder),
+                "trained under another plan than plan.yaml says now",
+                "a run folder keeps one plan once training has begun",
+                "undo the edit, delete the folder models, or start a new run with another --out",
+            )
+
+
+def _plan_of(description: Path) -> str:
+    """Return the fingerprint of the plan that a finished model was trained under."""
+    content = read_json(description)
+    return str(content["extra"].get("plan", "")) if isinstance(content, dict) else ""
+
+
+def _train(
+    wanted: list[Training],
+    plan: Plan,
+    *,
+    cohort: Cohort,
+    split: Mapping[str, SplitName],
+    progress: Progress,
+) -> Result:
+    """Train what is not there yet."""
+    results = []
+    for training in wanted:
+        if not (training.folder / bundle.DESCRIPTION).exists():
+            _train_one(training, plan, cohort=cohort, split=split, progress=progress)
+        else:
+            _log.info("train: %s seed %d is trained, kept", training.name, training.seed)
+        content: Any = read_json(training.folder / bundle.DESCRIPTION)
+        results.append({"model": training.name, "seed": training.seed, **content["extra"]})
+    said = [
+        f"{one['model']} seed {one['seed']}: epoch {one['best_epoch']} of {one['epochs']} is best "
+        f"by validation; {one['seconds'] / 60:.1f} minutes"
+        for one in results
+    ]
+    return {"trainings": results, "summary": said}
+
+
+def _train_one(
+    training: Training,
+    plan: Plan,
+    *,
+    cohort: Cohort,
+    split: Mapping[str, SplitName],
+    progress: Progress,
+) -> None:
+    """Train one model and keep it."""
+    parts = {
+        name: dataset(cohort, split, plan=plan, part=name, seed=training.seed)
+        for name in ("train", "validation")
+    }
+    model = build(training.spec, seed=training.seed)
+
+    def told(stage: str, *, done: int, total: int, note: str = "") -> None:
+        del stage  # the bar names the model instead
+        progress(f"train {training.name} seed {training.seed}", done=done, total=total, note=note)
+
+    result = fit(
+        model,
+        parts["train"],
+        validation=parts["validation"],
+        settings=training.settings,
+        folder=training.folder,
+        progress=told,
+    )
+    bundle.save(
+        training.folder,
+        model=model,
+        spec=training.spec,
+        classes=cohort.classes,
+        preprocessing=plan.preprocessing,
+        extra={"plan": plan.fingerprint(), **_told(result, training, model=model)},
+    )
+
+
+def _told(result: FitResult, training: Training, *, model: Any) -> dict[str, object]:
+    """Return what is kept of a training beside its weights."""
+    return {
+        "epochs": training.settings.epochs,
+        "best_epoch": result.best_epoch,
+        "metric": result.metric,
+        "seconds": round(result.seconds, 1),
+        "parameters": sum(tensor.numel() for tensor in model.parameters()),
+        "warnings": list(result.warnings),
+    }
+
+
+def dataset(
+    cohort: Cohort,
+    split: Mapping[str, SplitName],
+    *,
+    plan: Plan,
+    part: SplitName | Literal["all"],
+    seed: int = 0,
+) -> PictureDataset:
+    """Make the dataset of one part of the split; training pictures are augmented."""
+    return PictureDataset(
+        [case for case in cohort if part in ("all", split[case.case_id])],
+        cohort.root,
+        preprocessing=plan.preprocessing,
+        classes=cohort.classes,
+        augment=preset(plan.augmentation.value) if part == "train" else None,
+        seed=seed,
+    )

@@ -1,0 +1,74 @@
+"""Checkpoints that are whole or do not exist.
+
+A checkpoint is one file, ``step-<number>-<hash>.pt``: written beside its place, flushed to the
+disk, then renamed. The hash of the content stands in the name, so that one rename publishes both,
+and a file that was cut short or changed is recognized and passed over. The newest whole one is
+resumed. It holds tensors and plain values only; nothing in it is executed on reading.
+"""
+
+import logging
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitrail.errors import TrainingError
+from vitrail.runfolder import write_bytes
+
+_log = logging.getLogger("vitrail")
+KEPT = 2
+
+
+def save_checkpoint(folder: Path, *, step: int, state: dict[str, Any]) -> None:
+    """Publish a checkpoint, then remove all but the newest two.
+
+    Args:
+        folder: Of this training's checkpoints.
+        step: Steps that are done.
+        state: Tensors and plain values.
+
+    Raises:
+        TrainingError: If it cannot be written; the older checkpoints stay as they are.
+    """
+    buffer = BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    try:
+        write_bytes(folder / f"step-{step:09d}-{sha256(content).hexdigest()[:16]}.pt", content)
+    except OSError as error:
+        raise TrainingError(
+            str(folder),
+            f"the checkpoint of step {step} could not be written ({error.strerror or error})",
+            f"it needs {len(content) / 1e6:.0f} MB; the state before it is kept",
+            "make room on the disk and run the same command again: it goes on from there",
+        ) from error
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink()
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the newest whole checkpoint and clear away what a killed writer left.
+
+    Returns:
+        Its state, or None if there is none.
+    """
+    if not folder.is_dir():
+        return None
+    for rest in folder.glob(".writing-*"):
+        rest.unlink(missing_ok=True)
+    for path in _newest_first(folder):
+        content = path.read_bytes()
+        if sha256(content).hexdigest()[:16] == path.stem.rpartition("-")[2]:
+            state: dict[str, Any] = torch.load(
+                BytesIO(content), map_location="cpu", weights_only=True
+            )
+            return state
+        _log.warning("%s is damaged and is passed over", path.name)
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """List the checkpoints."""
+    return sorted(folder.glob("step-*.pt"), reverse=True)

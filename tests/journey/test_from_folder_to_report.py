@@ -1,0 +1,157 @@
+"""The main job, through the command line, on toys: files in, a report out, resumed, and used."""
+
+import json
+from importlib.resources import files
+
+import jsonschema
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from vitrail.cli import app
+from vitrail.runfolder import RunFolder
+
+pytestmark = pytest.mark.journey
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    done = invoke(*arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Return a folder of two classes: a bright square left or right, and one truncated file."""
+    root = tmp_path_factory.mktemp("toy") / "pictures"
+    generator = np.random.default_rng(0)
+    for number in range(60):
+        label = ("left", "right")[number % 2]
+        pixels = generator.integers(0, 90, size=(64, 64), dtype=np.uint8)
+        column = 8 if label == "left" else 40
+        pixels[20:40, column : column + 16] = generator.integers(180, 255)
+        (root / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / label / f"{number:02}.png")
+    whole = (root / "left" / "00.png").read_bytes()
+    (root / "left" / "broken.png").write_bytes(whole[:200])
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(pictures):
+    """Return a finished run: inspected, planned, edited to be tiny, and run on."""
+    folder = RunFolder(pictures.parent / "run")
+    succeed("inspect", pictures, "--out", folder.root)
+    succeed("plan", folder.root, "--budget", "30m")
+    plan = yaml.safe_load(folder.plan.read_text())
+    plan["epochs"]["value"] = plan["baseline_epochs"]["value"] = 2
+    plan["model_parameters"]["value"] |= {"embed_dim": 32, "depth": 2, "num_heads": 2}
+    folder.plan.write_text(yaml.safe_dump(plan))
+    succeed("run", pictures, "--out", folder.root)
+    return folder
+
+
+def test_the_run_folder_is_complete(run):
+    for path in (run.plan, run.cohort, run.split, run.audit, run.predictions, run.evaluation):
+        assert path.exists()
+    test_cases = [row for row in run.split.read_text().splitlines() if ",test," in row]
+    maps = sorted(run.explanations.glob("*.npz"))
+    assert len(maps) == len(test_cases)
+    assert all(path.with_suffix(".json").exists() for path in maps)
+    assert list((run.explanations / "attention").glob("*.npz"))
+    assert run.report.read_text().lstrip().startswith("<!")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("environment", "environment"), ("audit", "audit"), ("evaluation", "evaluation")],
+)
+def test_each_file_fits_its_schema(run, name, path):
+    schema = files("vitrail") / "schemas" / f"{name}.json"
+    if not schema.is_file():
+        pytest.skip(f"no schema {name}.json is in the package yet")
+    jsonschema.validate(json.loads(getattr(run, path).read_text()), json.loads(schema.read_text()))
+
+
+def test_the_truncated_picture_is_named_and_left_out(run):
+    audit = json.loads(run.audit.read_text())
+    assert [item["path"] for item in audit["unreadable"]] == ["left/broken.png"]
+    assert "broken" not in run.cohort.read_text()
+
+
+def test_the_edited_plan_was_respected(run):
+    assert len((run.model("vit") / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_running_again_skips_every_finished_stage_and_changes_nothing(run, pictures):
+    before = {
+        path: path.read_bytes() for path in (run.plan, run.split, run.predictions, run.evaluation)
+    }
+    again = succeed("run", pictures, "--out", run.root)
+    skipped = {name for name, stage in again["stages"].items() if stage["skipped"]}
+    assert skipped == {"inspect", "plan", "train", "evaluate", "explain"}
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_lost_map_is_written_again_and_the_others_are_kept(run):
+    maps = sorted(run.explanations.glob("*.npz"))
+    kept = maps[1].stat().st_mtime_ns
+    maps[0].unlink()
+    assert succeed("explain", run.root)["written"] == 1
+    assert maps[1].stat().st_mtime_ns == kept
+
+
+def test_another_method_gets_a_folder_of_its_own(run):
+    told = succeed("explain", run.root, "--method", "relevance", "--all")
+    assert len(list((run.explanations / "relevance").glob("*.npz"))) == told["maps"] == 60
+
+
+def test_a_plan_edited_after_the_training_is_refused_and_nothing_is_lost(run):
+    text = run.plan.read_text()
+    plan = yaml.safe_load(text)
+    plan["epochs"]["value"] = 3
+    run.plan.write_text(yaml.safe_dump(plan))
+    done = invoke("train", run.root)
+    run.plan.write_text(text)
+    assert done.exit_code == 2
+    assert "trained under another plan" in " ".join(done.stderr.split())
+    assert (run.model("vit") / "model.safetensors").exists()
+
+
+def test_another_wish_on_the_command_line_than_the_plan_says_is_refused(run, pictures):
+    done = invoke("run", pictures, "--out", run.root, "--seed", "9")
+    assert done.exit_code == 2
+    assert "it says seed: 0, the command line says 9" in " ".join(done.stderr.split())
+
+
+def test_predict_labels_new_pictures_and_leaves_out_the_broken_one(run, pictures):
+    told = succeed("predict", run.root, pictures / "left")
+    assert len(told["predictions"]) == 30
+    assert [item["reason"] != "" for item in told["unreadable"]] == [True]
+    for said in told["predictions"]:
+        assert sum(said["probabilities"].values()) == pytest.approx(1)
+        with Image.open(said["overlay"]) as overlay:
+            assert overlay.size == (64, 64)
+
+
+def test_predict_agrees_with_the_stored_predictions(run, pictures):
+    rows = [line.split(",") for line in run.predictions.read_text().splitlines()]
+    column = rows[0].index("prob_right")
+    stored = {row[rows[0].index("case_id")]: row[column] for row in rows if row[0] == "vit"}
+    case_id, probability = next(iter(stored.items()))
+    told = succeed("predict", run.root, pictures / f"{case_id}.png")
+    assert told["predictions"][0]["probabilities"]["right"] == pytest.approx(
+        float(probability), abs=1e-5
+    )
+
+
+def test_the_smoke_demo_goes_from_nothing_to_a_report_with_masks(tmp_path):
+    told = succeed("demo", "--smoke", "--out", tmp_path / "demo")
+    assert list((tmp_path / "demo" / "run" / "pictures").glob("*.mask.png"))
+    assert told["report"].endswith("report.html")

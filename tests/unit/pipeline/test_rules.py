@@ -1,0 +1,99 @@
+"""The rules: what they choose for which data, machine and budget."""
+
+from dataclasses import replace
+
+import pytest
+
+from vitrail.errors import PlanError
+from vitrail.pipeline.rules import Request, choose
+
+
+def made(facts, machine, cost, **request):
+    return choose(facts, Request(**request), machine=machine, data="0" * 64, cost=cost)
+
+
+def test_every_choice_has_a_reason(plan):
+    assert all(choice["reason"] for choice in plan.model_dump().values())
+
+
+def test_a_cnn_baseline_always_stands_beside_the_transformer(plan):
+    assert plan.model.value == "vit"
+    assert plan.baseline.value.startswith("resnet")
+
+
+def test_a_larger_budget_buys_a_larger_input_or_more_epochs(facts, machine, cost):
+    small = made(facts, machine, cost, budget_minutes=2.0)
+    large = made(facts, machine, cost, budget_minutes=60.0)
+    assert large.image_size.value[0] >= small.image_size.value[0]
+    assert large.epochs.value >= small.epochs.value
+    assert large.image_size.value != small.image_size.value
+
+
+@pytest.mark.parametrize("minutes", [2.0, 10.0, 60.0])
+def test_the_expected_minutes_stay_within_the_budget(facts, machine, cost, minutes):
+    expected = made(facts, machine, cost, budget_minutes=minutes).expected_minutes.value
+    assert expected["total"] <= minutes
+
+
+def test_an_impossible_budget_is_refused_with_the_estimate(facts, machine):
+    with pytest.raises(PlanError, match=r"--budget: 1 minutes; 5 epochs .* about \d+\.\d minutes"):
+        made(facts, machine, lambda spec, batch: 10.0, budget_minutes=1.0)
+
+
+def test_the_input_is_not_larger_than_the_pictures(facts, machine, cost):
+    tiny = replace(facts, short_side_px=70)
+    assert made(tiny, machine, cost, budget_minutes=600.0).image_size.value == (64, 64)
+
+
+def test_each_part_of_a_wish_stands_in_the_plan(facts, machine, cost):
+    plan = made(facts, machine, cost, budget_minutes=30.0, seed=3, seeds=2, accept_leakage="why")
+    assert (plan.seed.value, plan.seeds.value, plan.accept_leakage.value) == (3, 2, "why")
+    assert list(plan.seed_values) == [3, 4]
+
+
+def test_more_seeds_leave_fewer_epochs_to_each(facts, machine, cost):
+    one = made(facts, machine, cost, budget_minutes=4.0)
+    three = made(facts, machine, cost, budget_minutes=4.0, seeds=3)
+    assert three.image_size.value < one.image_size.value or three.epochs.value < one.epochs.value
+
+
+@pytest.mark.parametrize(
+    ("counts", "balance"),
+    [((120, 120), "none"), ((150, 90), "weights"), ((230, 10), "sampling")],
+)
+def test_classes_of_unequal_size_are_balanced(facts, machine, cost, counts, balance):
+    uneven = replace(facts, train_counts=dict(zip(("clear", "nodule"), counts, strict=True)))
+    assert made(uneven, machine, cost).balance.value == balance
+
+
+def test_pictures_of_many_shapes_keep_their_proportions(facts, machine, cost):
+    assert made(replace(facts, aspect_spread=1.6), machine, cost).fit.value == "pad"
+
+
+@pytest.mark.parametrize(
+    ("color", "spread", "kind"),
+    [(False, 1.0, "ct"), (True, 1.0, "histology"), (True, 1.5, "photo")],
+)
+def test_the_augmentation_suits_the_kind_of_picture(facts, machine, cost, color, spread, kind):
+    channels = 3 if color else 1
+    seen = replace(
+        facts, color=color, aspect_spread=spread, mean=(0.5,) * channels, std=(0.2,) * channels
+    )
+    assert made(seen, machine, cost).augmentation.value == kind
+
+
+def test_weights_bring_their_own_size_normalization_and_a_small_learning_rate(
+    facts, machine, cost, tmp_path
+):
+    plan = made(
+        facts,
+        machine,
+        cost,
+        weights=tmp_path / "w.safetensors",
+        model="vit_tiny_patch16_224",
+        budget_minutes=60.0,
+    )
+    assert plan.image_size.value == (224, 224)
+    assert plan.channels.value == 3
+    assert len(plan.mean.value) == 3
+    assert plan.learning_rate.value < 1e-3

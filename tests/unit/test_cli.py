@@ -1,0 +1,116 @@
+"""The command line: cheap help, one object on standard output, one message on standard error."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from vitrail.cli import app
+
+VERBS = (
+    "inspect", "plan", "train", "evaluate", "explain", "report", "predict", "run", "demo", "doctor",
+)  # fmt: skip
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_help_names_every_verb_and_imports_no_torch():
+    code = (
+        "import sys\n"
+        "from vitrail.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n    print('torch' in sys.modules, 'numpy' in sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(verb in done.stdout for verb in VERBS)
+    assert done.stderr.split()[-2:] == ["False", "False"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_each_verb_tells_what_it_reads_and_writes_with_an_example(verb):
+    text = " ".join(invoke(verb, "--help").stdout.split())
+    assert "Writes" in text or "writes" in text
+    assert "Reads" in text or verb == "demo"
+    assert f"vitrail {verb}" in text
+    assert "--json" in text
+    assert "--debug" in text
+
+
+def test_doctor_prints_one_json_object_and_nothing_else():
+    done = invoke("doctor", "--json")
+    found = json.loads(done.stdout)
+    assert {"vitrail", "packages", "machine", "codecs", "weights", "slow", "summary"} <= set(found)
+    assert done.exit_code == 0
+
+
+def test_doctor_says_for_people_what_will_be_slow():
+    assert "cores" in invoke("doctor").stdout
+
+
+def test_the_version_is_answered():
+    assert invoke("--version").stdout.strip()[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [("plan", "x"), ("train", "x"), ("evaluate", "x"), ("explain", "x"), ("report", "x")],
+)
+def test_a_verb_on_no_run_folder_says_how_to_make_one(tmp_path, verb, name):
+    done = invoke(verb, tmp_path / name)
+    assert done.exit_code == 2
+    assert "no such folder" in done.stderr
+    assert "vitrail run DIR --out RUN" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_traceback_comes_only_when_asked_for(tmp_path):
+    assert "Traceback" in invoke("train", tmp_path / "x", "--debug").stderr
+
+
+@pytest.mark.parametrize("budget", ["soon", "15", "0m", "-3m"])
+def test_a_budget_that_is_no_time_is_refused(tmp_path, budget):
+    done = invoke("run", tmp_path, "--out", tmp_path / "run", f"--budget={budget}")
+    assert done.exit_code == 2
+    assert "--budget" in done.stderr
+    assert "pass --budget 15m" in done.stderr
+
+
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitrail.pipeline.inspect.audit", interrupted)
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(2):
+            _picture(tmp_path / "data" / name / f"{number}.png")
+    done = invoke("run", tmp_path / "data", "--out", tmp_path / "run")
+    assert done.exit_code == 2
+    assert "Ctrl-C" in done.stderr
+    assert "run the same command again to go on" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_fault_of_ours_is_one_message_without_a_traceback(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        message = "a bug"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("vitrail.pipeline.doctor.slow", broken)
+    done = invoke("doctor")
+    assert done.exit_code == 2
+    assert "RuntimeError: a bug" in done.stderr
+    assert "--debug" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _picture(path):
+    from PIL import Image
+
+    Image.new("L", (32, 32), 90).save(path)

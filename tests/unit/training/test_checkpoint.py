@@ -1,0 +1,39 @@
+"""A checkpoint is whole or is not there."""
+
+import errno
+
+import pytest
+import torch
+
+from vitrail.errors import TrainingError
+from vitrail.training import checkpoint
+from vitrail.training.checkpoint import load_checkpoint, save_checkpoint
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_read(tmp_path):
+    for step in (9, 10, 11):
+        save_checkpoint(tmp_path, step=step, state={"step": step, "weights": torch.ones(3)})
+    assert [path.name[:14] for path in sorted(tmp_path.iterdir())] == [
+        "step-000000010", "step-000000011",
+    ]  # fmt: skip
+    assert load_checkpoint(tmp_path)["step"] == 11
+
+
+def test_no_folder_and_no_whole_checkpoint_are_no_checkpoint(tmp_path):
+    assert load_checkpoint(tmp_path / "none") is None
+    (tmp_path / "step-000000001-0123456789abcdef.pt").write_bytes(b"cut short")
+    (tmp_path / ".writing-x").write_bytes(b"half")
+    assert load_checkpoint(tmp_path) is None
+    assert not (tmp_path / ".writing-x").exists()
+
+
+def test_a_full_disk_keeps_the_checkpoint_before_and_says_how_to_go_on(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, step=1, state={"step": 1})
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_bytes", full)
+    with pytest.raises(TrainingError, match=r"No space left on device.*run the same command again"):
+        save_checkpoint(tmp_path, step=2, state={"step": 2})
+    assert load_checkpoint(tmp_path)["step"] == 1

@@ -1,0 +1,359 @@
+"""The loop learns, keeps its best epoch, and goes on bit for bit wherever it was cut off."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+
+from vitrail.errors import InputError, NumericalError, RunFolderError, TrainingError
+from vitrail.training.fit import FitSettings, fit, predict, seconds_a_step
+
+SETTINGS = FitSettings(epochs=6, batch_size=8, learning_rate=5e-3, ema_decay=0.9)
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(first, second):
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_a_toy_task_is_learned_and_the_model_holds_its_best_epoch(tmp_path, toy_model, toy_data):
+    train, validation = toy_data
+    model = toy_model()
+    result = fit(model, train, validation, replace(SETTINGS, epochs=20), folder=tmp_path)
+    best = result.history[result.best_epoch - 1]
+    assert best["roc_auc_score"] == max(row["roc_auc_score"] for row in result.history) > 0.9
+    assert not model.training
+    probabilities = predict(model, validation)
+    truth = validation.tensors[1].numpy()
+    loss = -np.log(probabilities[np.arange(len(truth)), truth]).mean()
+    assert loss == pytest.approx(best["validation_loss"], rel=1e-5)
+
+
+def test_every_epoch_has_its_line_in_the_log(tmp_path, toy_model, toy_data):
+    result = fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path)
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == result.history
+    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4, 5, 6]
+    assert 0 <= result.history[0]["waiting_share"] <= 1
+
+
+class CutOff(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+class Cut:
+    """A progress that cuts the training off after some steps."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self, stage, *, done, total, note=""):
+        self.left -= 1
+        if self.left < 0:
+            raise CutOff
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"balance": "sampling", "mixup": 0.2, "cutmix": 1.0, "accumulation": 2},
+        {"optimizer": "sgd", "ema_decay": None, "patience": 3, "layer_decay": 0.7},
+        {"precision": "bf16", "label_smoothing": 0.1},
+    ],
+)
+def test_training_cut_off_again_and_again_ends_in_the_same_weights(
+    tmp_path, toy_model, toy_data, changes
+):
+    settings = replace(SETTINGS, checkpoint_steps=2, **changes)
+    whole = toy_model()
+    expected = fit(whole, *toy_data, settings, folder=tmp_path / "whole")
+    generator = np.random.default_rng(1)
+    for _ in range(200):
+        model = toy_model()
+        torch.manual_seed(int(generator.integers(1000)))
+        try:
+            cut = Cut(int(generator.integers(2, 9)))
+            result = fit(model, *toy_data, settings, folder=tmp_path / "cut", progress=cut)
+            break
+        except CutOff:
+            continue
+    assert same(weights(whole), weights(model))
+    assert result.best_epoch == expected.best_epoch
+    timeless = [
+        [{k: v for k, v in row.items() if k[:3] not in {"ima", "sec", "wai"}} for row in history]
+        for history in (result.history, expected.history)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, toy_model, toy_data):
+    model = toy_model()
+    fit(model, *toy_data, SETTINGS, folder=tmp_path)
+    again = toy_model()
+    fit(again, *toy_data, SETTINGS, folder=tmp_path, progress=Cut(0))
+    assert same(weights(model), weights(again))
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, toy_model, toy_data, caplog):
+    model = toy_model()
+    fit(model, *toy_data, SETTINGS, folder=tmp_path)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-7])
+    again = toy_model()
+    fit(again, *toy_data, SETTINGS, folder=tmp_path)
+    assert "is damaged and is passed over" in caplog.text
+    assert same(weights(model), weights(again))
+
+
+@pytest.mark.parametrize("what", ["settings", "weights", "cases"])
+def test_another_trainings_checkpoints_are_refused(tmp_path, toy_model, toy_data, what):
+    train, validation = toy_data
+    fit(toy_model(), train, validation, replace(SETTINGS, epochs=1), folder=tmp_path)
+    model = toy_model()
+    settings = replace(SETTINGS, epochs=2 if what == "settings" else 1)
+    if what == "weights":
+        nn.init.normal_(model.head.weight)
+    if what == "cases":
+        train = TensorDataset(train.tensors[0], 1 - train.tensors[1])
+    with pytest.raises(RunFolderError, match="they are another training's"):
+        fit(model, train, validation, settings, folder=tmp_path)
+
+
+KILLER = """
+import os, random, signal, sys, time
+import torch
+from pathlib import Path
+from torch import nn
+from torch.utils.data import TensorDataset
+from vitrail.training.fit import FitSettings, fit
+
+torch.set_num_threads(1)
+FOLDER, KILLS = Path(sys.argv[1]), int(sys.argv[2])
+
+
+def train(name):
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(24, 1, 4, 4), torch.arange(24) % 2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Dropout(0.2), nn.Linear(8, 2))
+    settings = FitSettings(epochs=8, batch_size=6, checkpoint_steps=1, ema_decay=0.9)
+    fit(model, data, data, settings, folder=FOLDER / name)
+    torch.save(model.state_dict(), FOLDER / "writing")
+    (FOLDER / "writing").rename(FOLDER / f"{name}.pt")
+
+
+def forked(name, seconds):
+    child = os.fork()
+    if not child:
+        train(name)
+        os._exit(0)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+start = time.perf_counter()
+assert forked("whole", None) == 0
+whole = time.perf_counter() - start
+draw = random.Random(0)
+deaths = ends = 0
+while deaths < KILLS:
+    deaths += forked(f"cut{ends}", draw.uniform(0, whole / 2)) == -signal.SIGKILL
+    ends += (FOLDER / f"cut{ends}.pt").exists()  # finished: the next begins from the start
+assert forked(f"cut{ends}", None) == 0
+"""
+
+
+def test_a_process_killed_at_twenty_moments_ends_in_the_same_weights(tmp_path):
+    command = [sys.executable, "-c", KILLER, str(tmp_path), "20"]
+    subprocess.run(command, check=True, timeout=120)
+    whole = torch.load(tmp_path / "whole.pt", weights_only=True)
+    ends = list(tmp_path.glob("cut*.pt"))
+    assert ends
+    assert all(same(whole, torch.load(end, weights_only=True)) for end in ends)
+    assert not list(tmp_path.glob("cut*/checkpoints/.writing-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_step_and_says_how_to_go_on(tmp_path, toy_model, toy_data, number):
+    def interrupt(stage, *, done, total, note=""):
+        if done == 9:
+            os.kill(os.getpid(), number)
+
+    whole = toy_model()
+    fit(whole, *toy_data, SETTINGS, folder=tmp_path / "whole")
+    model = toy_model()
+    handler = signal.getsignal(number)
+    with pytest.raises(TrainingError, match=r"step 3 of 6 is saved; run the same command again"):
+        fit(model, *toy_data, SETTINGS, folder=tmp_path / "cut", progress=interrupt)
+    assert signal.getsignal(number) is handler
+    model = toy_model()
+    fit(model, *toy_data, SETTINGS, folder=tmp_path / "cut")
+    assert same(weights(whole), weights(model))
+
+
+class Poisoned(Dataset):
+    """Cases of which some are not finite."""
+
+    def __init__(self, data, bad):
+        self.images, self.labels = data.tensors[0].clone(), data.tensors[1]
+        self.images[bad] = float("nan")
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], self.labels[index]
+
+
+def test_one_bad_batch_is_skipped_and_named(tmp_path, toy_model, toy_data, caplog):
+    train, validation = toy_data
+    model = toy_model()
+    fit(model, Poisoned(train, [5]), validation, replace(SETTINGS, epochs=1), folder=tmp_path)
+    (message,) = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
+    assert "5" in message.partition("cases ")[2].split(", ")
+    assert all(value.isfinite().all() for value in weights(model).values())
+
+
+def test_numbers_that_stay_infinite_end_the_training_with_the_cases(tmp_path, toy_model, toy_data):
+    train, validation = toy_data
+    with pytest.raises(NumericalError, match=r"3 steps on end, last with the cases \d+"):
+        fit(toy_model(), Poisoned(train, slice(None)), validation, SETTINGS, folder=tmp_path)
+
+
+class Hungry(nn.Module):
+    """A model for which four pictures at a time are too many."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(256, 2)
+
+    def forward(self, images):
+        if len(images) > 2 and self.training:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return self.head(images.flatten(1))
+
+
+def test_out_of_memory_cuts_the_batch_and_changes_nothing_else(tmp_path, toy_data, caplog):
+    torch.manual_seed(0)
+    model = Hungry()
+    cut = Hungry()
+    cut.load_state_dict(model.state_dict())
+    settings = replace(SETTINGS, epochs=1, optimizer="sgd")
+    fit(model, *toy_data, settings, folder=tmp_path / "hungry")
+    fit(cut, *toy_data, replace(settings, accumulation=4), folder=tmp_path / "cut")
+    assert "cut into 4 passes" in caplog.text
+    assert same(weights(model), weights(cut))
+
+
+def test_one_step_of_many_passes_is_one_step_of_the_whole_batch(tmp_path, toy_model, toy_data):
+    quiet = {"drop_rate": 0.0, "drop_path_rate": 0.0}
+    models = []
+    for passes in (1, 4):
+        models.append(toy_model(**quiet))
+        settings = FitSettings(
+            epochs=1, batch_size=48, accumulation=passes, optimizer="sgd", warmup=0.0
+        )
+        fit(models[-1], *toy_data, settings, folder=tmp_path / str(passes))
+    for first, second in zip(weights(models[0]).values(), weights(models[1]).values(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_the_callers_randomness_and_the_dataset_order_are_left(tmp_path, toy_model, toy_data):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    model = toy_model()
+    fit(model, *toy_data, replace(SETTINGS, epochs=1), folder=tmp_path)
+    seconds_a_step(model, 2, (1, 16, 16))
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_patience_ends_a_training_that_gets_no_better(tmp_path, toy_model, toy_data):
+    settings = replace(SETTINGS, epochs=50, learning_rate=0.0, ema_decay=None, patience=2)
+    result = fit(toy_model(), *toy_data, settings, folder=tmp_path)
+    assert (result.best_epoch, len(result.history)) == (1, 3)
+
+
+def test_a_training_that_learns_nothing_says_so(tmp_path, toy_model, toy_data, caplog):
+    train, validation = toy_data
+    model = toy_model(drop_rate=0.0, drop_path_rate=0.0)
+    nn.init.zeros_(model.head.weight)
+    settings = replace(SETTINGS, epochs=2, learning_rate=0.0)
+    result = fit(model, train, validation, settings, folder=tmp_path)
+    assert [warning.partition(":")[0].partition(" (")[0] for warning in result.warnings] == [
+        "the training loss never left chance",
+        "the model puts every validation case into one class",
+    ]
+
+
+def test_several_labels_a_case_are_learned_each_by_itself(tmp_path, toy_model, toy_data):
+    train, validation = (
+        TensorDataset(part.tensors[0], torch.stack([part.tensors[1], 1 - part.tensors[1]], 1))
+        for part in toy_data
+    )
+    model = toy_model()
+    settings = replace(SETTINGS, epochs=15, multi_label=True)
+    result = fit(model, train, validation, settings, folder=tmp_path)
+    assert result.history[result.best_epoch - 1]["roc_auc_score"] > 0.8
+    probabilities = predict(model, validation, multi_label=True)
+    assert not np.allclose(probabilities.sum(axis=1), 1)
+
+
+def test_unequal_classes_are_balanced_and_said_so(tmp_path, toy_model, toy_data, caplog):
+    train, validation = toy_data
+    few = torch.cat([torch.arange(0, 48, 2), torch.arange(1, 17, 2)])
+    unequal = TensorDataset(train.tensors[0][few], train.tensors[1][few])
+    with caplog.at_level(logging.INFO, logger="vitrail"):
+        fit(toy_model(), unequal, validation, replace(SETTINGS, epochs=1), folder=tmp_path)
+    assert "3.0 times the cases of the smallest: the loss is weighed by [0.67, 2.0]" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "message"),
+    [
+        (torch.arange(48) % 3, SETTINGS, "build the model with num_classes=3"),
+        (torch.arange(48) % 2, replace(SETTINGS, multi_label=True), "multi_label takes a row"),
+    ],
+)
+def test_labels_that_do_not_fit_the_model_are_refused(
+    tmp_path, toy_model, toy_data, labels, settings, message
+):
+    train = TensorDataset(toy_data[0].tensors[0], labels)
+    with pytest.raises(InputError, match=message):
+        fit(toy_model(), train, toy_data[1], settings, folder=tmp_path)
+
+
+def test_a_batch_of_one_with_batch_normalization_is_refused(tmp_path, toy_data):
+    model = nn.Sequential(nn.Conv2d(1, 2, 16), nn.BatchNorm2d(2), nn.Flatten())
+    with pytest.raises(InputError, match="two a step for batch normalization"):
+        fit(model, *toy_data, replace(SETTINGS, batch_size=1), folder=tmp_path)
+
+
+def test_probabilities_do_not_depend_on_the_batch_size(toy_model, toy_data):
+    model = toy_model().train()
+    one, many = (predict(model, toy_data[1], batch_size=size) for size in (1, 24))
+    np.testing.assert_allclose(one, many, atol=1e-6)
+    np.testing.assert_allclose(one.sum(axis=1), 1, atol=1e-12)
+    assert model.training
+
+
+def test_timing_a_step_leaves_the_model(toy_model):
+    model = toy_model().eval()
+    before = weights(model)
+    assert seconds_a_step(model, 4, (1, 16, 16)) > 0
+    assert same(before, weights(model))
+    assert not model.training
