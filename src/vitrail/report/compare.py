@@ -56,7 +56,7 @@ def build(runs: Sequence[RunFolder], *, compared: Path | None = None) -> str:
             source="the run folders",
             title=title(first),
             byline=" \N{MIDDLE DOT} ".join(named),
-            emblem=figures.window(panes(first, None, legend=None)),
+            emblem=figures.window(panes(first)),
             sections=_SECTIONS,
             names=tuple(named),
             summary=_summary(named, stated, name=name),

@@ -63,7 +63,11 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             title=title(contents),
             byline=_byline(contents),
             emblem=figures.window(
-                panes(contents, shown.strongest, legend=next(iter(shown.legends), None))
+                panes(
+                    contents,
+                    strongest=shown.strongest,
+                    legend=next(iter(shown.legends), None),
+                )
             ),
             summary=sentences.summary(contents),
             flow=tables.flow(contents),
@@ -209,7 +213,9 @@ def _sample(contents: Contents, case_id: str) -> Sample:
     return Sample(case_id=case_id, picture=data_uri(picture, lossless=False), size=picture.size)
 
 
-def panes(contents: Contents, strongest: Map | None, *, legend: Legend | None) -> list[list[str]]:
+def panes(
+    contents: Contents, *, strongest: Map | None = None, legend: Legend | None = None
+) -> list[list[str]]:
     """Color the emblem: the strongest map of the run on seven by nine panes, else its hash."""
     rows, columns = 9, 7
     if strongest is not None and legend is not None:
