@@ -249,9 +249,7 @@ def report(
     checklist: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME",
-            show_default=False,
-            help="Add a pre-filled checklist: claim-2024, tripod-ai or stard-ai.",
+            metavar="NAME", help="Add a pre-filled claim-2024, tripod-ai or stard-ai checklist."
         ),
     ] = None,
     as_json: AsJson = False,
