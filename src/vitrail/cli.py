@@ -1,4 +1,4 @@
-"""The command line: one object on standard output, everything else on standard error.
+"""The command line: a command a verb, an object on standard output, all else on standard error.
 
 A command parses, calls one function of ``vitrail.pipeline`` and shows what it returns. The
 pipeline is imported when a command runs, so that ``vitrail --help`` needs no torch.
@@ -390,6 +390,75 @@ def demo(
         from vitrail.pipeline.demo import demo as verb
 
         show(verb(out, smoke=smoke, command=_command(), progress=progress))
+
+
+@app.command()
+def bench(
+    run: Run,
+    *,
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", show_default="ten of one to three passes", help="Which."),
+    ] = None,
+    cases: Annotated[int, typer.Option(min=1, help="Test cases, at most.")] = 100,
+    budget: Budget = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Test which explanation can be trusted on the trained model.
+
+    Reads the trained model and the test pictures. Writes faithfulness.json: every method and four
+    controls under every test, with intervals, and one recommendation with its limits; marks the
+    maps that are there. `vitrail report` shows it.
+
+    Example: `vitrail bench run1 --methods relevance,rollout,grad_cam --budget 10m`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.bench import bench_run as verb
+
+        chosen = None if methods is None else methods.replace(" ", "").split(",")
+        minutes = _minutes(budget)
+        show(
+            verb(
+                RunFolder(run),
+                methods=chosen,
+                cases=cases,
+                budget_s=None if minutes is None else 60 * minutes,
+                command=_command(),
+                progress=progress,
+            )
+        )
+
+
+@app.command()
+def conformance(
+    explainer: Annotated[
+        str,
+        typer.Argument(
+            metavar="[PATH.TO:FUNCTION]",
+            show_default=False,
+            help="Your explainer: (model, images, class) → maps on the patch grid.",
+        ),
+    ] = "",
+    *,
+    cases: Annotated[int, typer.Option(min=1, help="Pictures.")] = 100,
+    largest: Annotated[
+        int, typer.Option(min=1, max=3, help="Largest side of a planted motif, in patches.")
+    ] = 3,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Test explainers, also your own, on pictures whose cause is known.
+
+    Trains a tiny Vision Transformer (a minute) on planted motifs, and says of each method whether
+    it points at the motif of the class that was asked for; known mistakes are told by name.
+
+    Example: `vitrail conformance mypackage.explain:gradient_rollout`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
+        from vitrail.pipeline.conformance import judge_explainers as verb
+
+        show(verb(explainer, cases=cases, largest=largest, progress=progress))
 
 
 @app.command()

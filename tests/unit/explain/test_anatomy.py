@@ -51,7 +51,6 @@ def test_the_read_out_row_weighs_the_tokens_that_are_read(readout, row):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ((1, (2, 2), "first"), "readout: 'first'; it must be one of cls, patch_mean"),
         ((0, (2, 2), "cls"), "the read-out 'cls' needs 1 or more prefix tokens"),
         ((1, (2, 2), "distilled"), "the read-out 'distilled' needs 2 or more prefix tokens"),
         ((1, (0, 2), "cls"), r"1 prefix tokens, grid \(0, 2\)"),
