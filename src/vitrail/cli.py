@@ -243,7 +243,18 @@ def explain(
 
 
 @app.command()
-def report(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
+def report(
+    run: Run,
+    *,
+    checklist: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Add a pre-filled claim-2024, tripod-ai or stard-ai checklist."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """Write the one page: data, plan, curves, numbers with intervals, and maps over pictures.
 
     Reads the run folder only (no pictures of yours, no torch). Writes report.html, which opens
@@ -254,7 +265,32 @@ def report(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
     with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
         from vitrail.pipeline.report import report as verb
 
-        show(verb(RunFolder(run), command=_command(), progress=progress))
+        show(verb(RunFolder(run), checklist=checklist, command=_command(), progress=progress))
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", show_default=False, help="Run folders.")
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where compare.json and compare.html go.")
+    ] = Path(),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Set runs on the same test cases side by side, with paired differences.
+
+    Reads the run folders only; runs that were tested on other cases are refused. Writes
+    compare.json and compare.html.
+
+    Example: `vitrail compare run1 run2 --out both`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
+        from vitrail.pipeline.compare import compare as verb
+
+        show(verb([RunFolder(run) for run in runs], out=out, progress=progress))
 
 
 @app.command()
