@@ -13,6 +13,7 @@ from vitrail.report import charts, figures, sentences, tables
 from vitrail.report.contents import Contents, read
 from vitrail.report.gallery import SAMPLES, Legend, gallery, read_map
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
+from vitrail.report.trust import trust
 from vitrail.runfolder import RunFolder
 
 _HASHED = ("plan", "cohort", "split", "audit", "predictions", "evaluation")
@@ -24,6 +25,7 @@ _SECTIONS = (
     ("plan", "Plan"),
     ("training", "Training"),
     ("results", "Results"),
+    ("trust", "Trust"),
     ("gallery", "Gallery"),
     ("wall", "Layers and heads"),
     ("limits", "Limits"),
@@ -47,6 +49,7 @@ def build(run: RunFolder) -> str:
     """
     contents = read(run)
     shown = gallery(contents)
+    tested = trust(run)
     return (
         _templates()
         .get_template("page.html")
@@ -70,7 +73,8 @@ def build(run: RunFolder) -> str:
             limits=sentences.limits(contents),
             hashes=hashes(contents),
             subgroups=tables.subgroups(contents),
-            sections=_SECTIONS,
+            sections=[one for one in _SECTIONS if tested or one[0] != "trust"],
+            trust=tested,
             wall_bar=color_bar("sequential"),
         )
     )
