@@ -3,7 +3,8 @@
 The *difference hash* compares neighbors on a 16 x 17 thumbnail: 256 bits that survive resizing,
 recompression and a change of brightness. Two hashes that differ in at most 10 bits share at least
 one of 11 bands of bits (pigeonhole), so only pictures that fall into one bucket are compared: much
-less than every pair. What the hash proposes, the thumbnails' grey values decide.
+less than every pair. Each picture is looked up as it is and in the seven other ways that quarter
+turns and mirrors give. What the hash proposes, the thumbnails' grey values decide.
 """
 
 from collections import defaultdict
@@ -31,7 +32,7 @@ class Duplicate:
         kind: ``exact`` (the same bytes) or ``near``.
         first: Case id.
         second: Case id, later in order of name.
-        distance: Bits of 256 that their hashes differ in.
+        distance: Bits of 256 that their hashes differ in, once the second lies as the first.
     """
 
     kind: str
@@ -73,42 +74,53 @@ def difference_hash(
     return np.packbits(brighter, axis=1).view(np.uint64)
 
 
+def placements(
+    thumbnails: UInt8[np.ndarray, "*picture row column"],
+) -> list[UInt8[np.ndarray, "*picture row column"]]:
+    """Lay square thumbnails in the eight ways that quarter turns and mirrors give, unchanged first."""
+    return [
+        np.rot90(side, turns, axes=(-2, -1))
+        for side in (thumbnails, thumbnails[..., ::-1])
+        for turns in range(4)
+    ]
+
+
 def near_pairs(
-    hashes: UInt64[np.ndarray, "picture word"], *, distance: int = HASH_DISTANCE
+    hashes: UInt64[np.ndarray, "picture word"],
+    others: UInt64[np.ndarray, "picture word"],
+    *,
+    distance: int = HASH_DISTANCE,
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield every pair of hashes that differ in at most ``distance`` bits: (first, second, bits).
+    """Yield every pair whose hashes differ in at most ``distance`` bits: (first, second, bits).
 
     Args:
         hashes: From `difference_hash`.
+        others: Of the same pictures, perhaps placed otherwise; the second of a pair is taken here.
         distance: Most bits that may differ.
+
+    Yields:
+        Pairs with first < second, each once.
     """
-    bits = np.unpackbits(hashes.view(np.uint8), axis=1)
+    bits, other_bits = (np.unpackbits(one.view(np.uint8), axis=1) for one in (hashes, others))
     found: set[tuple[int, int]] = set()
     for band in range(distance + 1):
         buckets: dict[bytes, list[int]] = defaultdict(list)
         # Bits of one band are spread over the picture: a black border fills no band alone.
-        for index, key in enumerate(np.packbits(bits[:, band :: distance + 1], axis=1)):
+        for index, key in enumerate(np.packbits(other_bits[:, band :: distance + 1], axis=1)):
             buckets[key.tobytes()].append(index)
-        for members in buckets.values():
-            yield from _close(hashes, np.array(members), distance=distance, found=found)
-
-
-def _close(
-    hashes: UInt64[np.ndarray, "picture word"],
-    members: np.ndarray,
-    *,
-    distance: int,
-    found: set[tuple[int, int]],
-) -> Iterator[tuple[int, int, int]]:
-    """Compare all hashes of one bucket, one row at a time, leaving out pairs already found."""
-    for place, first in enumerate(members[:-1]):
-        others = members[place + 1 :]
-        apart = np.bitwise_count(hashes[others] ^ hashes[first]).sum(axis=1)
-        for second, count in zip(others[apart <= distance], apart[apart <= distance], strict=True):
-            pair = int(first), int(second)
-            if pair not in found:
-                found.add(pair)
-                yield *pair, int(count)
+        arrays = {key: np.array(members) for key, members in buckets.items()}
+        for first, key in enumerate(np.packbits(bits[:, band :: distance + 1], axis=1)):
+            members = arrays.get(key.tobytes())
+            if members is None:
+                continue
+            later = members[np.searchsorted(members, first, side="right") :]
+            apart = np.bitwise_count(others[later] ^ hashes[first]).sum(axis=1)
+            for second, count in zip(
+                later[apart <= distance], apart[apart <= distance], strict=True
+            ):
+                if (first, int(second)) not in found:
+                    found.add((first, int(second)))
+                    yield first, int(second), int(count)
 
 
 def _same_pixels(
@@ -140,16 +152,17 @@ def find_duplicates(
         The pairs, in order of their ids.
     """
     hashes = difference_hash(thumbnails)
-    found = []
-    for first, second, distance in near_pairs(hashes):
-        exact = contents[first] == contents[second]
-        if exact or _same_pixels(thumbnails[first], thumbnails[second]):
-            found.append(
-                Duplicate(
-                    kind="exact" if exact else "near",
-                    first=case_ids[first],
-                    second=case_ids[second],
-                    distance=distance,
-                )
-            )
-    return sorted(found, key=lambda pair: (pair.first, pair.second))
+    best: dict[tuple[int, int], tuple[int, str]] = {}
+    for placed in placements(thumbnails):
+        for first, second, distance in near_pairs(hashes, difference_hash(placed)):
+            exact = contents[first] == contents[second]
+            known = best.get((first, second), (_BITS + 1, ""))
+            if distance < known[0] and (exact or _same_pixels(thumbnails[first], placed[second])):
+                best[first, second] = distance, "exact" if exact else "near"
+    return sorted(
+        (
+            Duplicate(kind=kind, first=case_ids[first], second=case_ids[second], distance=distance)
+            for (first, second), (distance, kind) in best.items()
+        ),
+        key=lambda pair: (pair.first, pair.second),
+    )

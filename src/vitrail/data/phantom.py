@@ -1,9 +1,14 @@
 """A generated cohort with a known truth: chest-CT-like slices, some with a planted nodule.
 
 A patient is drawn once (outline, lungs, ribs, spine, heart, vessel trees); each of its slices is
-drawn at its own level, so that slices of one patient look alike and patients differ. Both classes
-get the same vessels with bright round cross-sections, contrast in the heart, fluid behind the lungs
-and overall brightness, drawn alike: only the nodule tells the class.
+drawn at its own level, so that slices of one patient look alike and patients differ. Nothing but
+the place of a compact density tells the class, because all else is drawn alike in both:
+
+- round densities of a nodule's size and grey lie outside the lungs (lymph nodes) in both classes;
+- fluid behind the lungs has the nodule's grey, and a slice without a nodule has as much more of it
+  as a nodule would cover: total grey is matched, picture by picture;
+- vessels cross the slice as bright dots, and the heart holds contrast;
+- window, gain and gamma differ from slice to slice, so that no level of grey means a tissue.
 
 Anatomy is drawn in a coordinate frame of the body: x and y from -1 (left, front) to 1.
 """
@@ -11,12 +16,11 @@ Anatomy is drawn in a coordinate frame of the body: x and y from -1 (left, front
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from vitrail.errors import InputError
 from vitrail.records import Progress, no_progress
@@ -31,11 +35,12 @@ _SUPERSAMPLING = 2
 
 # Displayed grey of each tissue in a lung window widened so that soft tissue keeps its detail.
 _AIR, _LUNG, _FAT, _MUSCLE, _BLOOD, _BONE = 0.02, 0.13, 0.42, 0.56, 0.62, 0.92
-_FLUID = (0.6, 0.76)
-_NODULES = {"subtle": ((0.085, 0.13), (0.6, 0.76)), "plain": ((0.13, 0.19), (0.75, 0.9))}
-"""Ranges of a nodule's radius (in half widths of the picture) and grey."""
+_DENSE = (0.66, 0.84)
+"""Grey of what is dense in one slice: its fluid, its lymph nodes and its nodule alike."""
 
-Nodules = Literal["subtle", "plain"]
+_RADIUS = (0.1, 0.15)
+"""Radius of a nodule or lymph node in half widths of the picture."""
+
 _CONTRAST = (0.5, 0.8)
 
 
@@ -51,7 +56,6 @@ class _Patient:
     ribs: Float[np.ndarray, "rib angle"]
     trees: tuple[Float[np.ndarray, "_ coordinate"], ...]
     noise: float
-    gain: float
 
 
 def _patient(generator: np.random.Generator) -> _Patient:
@@ -80,7 +84,6 @@ def _patient(generator: np.random.Generator) -> _Patient:
         ribs=ribs,
         trees=tuple(_vessel_tree(lung, generator) for lung in lungs),
         noise=draw(0.02, 0.035),
-        gain=draw(0.95, 1.05),
     )
 
 
@@ -141,42 +144,68 @@ def _over(picture: Picture, coverage: Picture, *, value: float | Picture) -> Pic
 
 
 def _slice(
-    patient: _Patient, *, image_size: int, nodule: Nodules | None, generator: np.random.Generator
+    patient: _Patient, *, image_size: int, nodule: bool, generator: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "row column"], Mask]:
     """Draw one slice of a patient at a level of its own, and where its nodule lies."""
     axis = (np.arange(image_size) + 0.5) / image_size * 2 - 1
     ys, xs = np.meshgrid(axis - patient.center[1], axis - patient.center[0], indexing="ij")
     grid, level = (xs, ys), generator.uniform(-1, 1)
-    picture, lungs = _chest(patient, grid, level=level)
+    picture, body, lungs = _chest(patient, grid, level=level)
     texture = gaussian_filter(generator.normal(size=xs.shape), 2.5) * 0.12
     vessels = _vessels(patient, image_size=image_size, level=level, generator=generator)
     picture = _over(picture, lungs, value=_LUNG + 0.35 * texture + 0.05 * (ys + 0.3))
     picture = _over(picture, np.clip(lungs * vessels, 0, 1), value=_BLOOD - 0.04)
-    # Fluid behind the lungs, in both classes alike: more grey than a nodule brings.
-    depth = np.where(xs < 0, *generator.uniform(0.0, 0.26, size=2))
-    fluid = lungs * np.clip((ys - 0.5 + depth) / 0.06, 0, 1)
-    picture = _over(picture, fluid, value=generator.uniform(*_FLUID) + 0.5 * texture)
-    # Contrast in the heart: as bright and larger than a nodule, in both classes alike.
     chamber = np.sqrt(generator.uniform(0.0, 0.04))
     blood = _soft(_ellipse(grid, center=patient.heart[:2], half=(chamber, chamber)), edge=0.25)
     picture = _over(picture, blood, value=generator.uniform(*_CONTRAST) + 0.5 * texture)
-    mask, brightness = np.zeros(xs.shape, dtype=bool), picture.mean()
+    grey = generator.uniform(*_DENSE) + 0.5 * texture
+    for _ in range(int(generator.integers(1, 4))):
+        node = _density(grid, within=(body > 0.5) & (lungs < 0.5), generator=generator)
+        picture = _over(picture, node * (1 - lungs), value=grey)
+    share, slope = generator.uniform(0.02, 0.22), generator.uniform(-0.3, 0.3)
+    depth, amount = ys + slope * xs, share * lungs.sum()
+    aerated = (lungs > 0.5) & (_fluid(depth, lungs, amount=amount) < 0.5)
+    lesion = lungs * _density(grid, within=aerated, generator=generator)
     if nodule:
-        radius, grey = (generator.uniform(*bounds) for bounds in _NODULES[nodule])
-        coverage = _nodule(patient, grid, radius=radius, generator=generator)
-        mask = coverage > 0.5
-        picture = _over(picture, coverage, value=grey + 0.5 * texture)
-        # Its light is taken back from the whole slice: brightness does not tell the class.
-        picture = picture * (brightness / picture.mean())
+        picture = _over(picture, lesion, value=grey)
+    else:
+        # What the nodule would have covered is covered by fluid instead.
+        amount += lesion.sum()
+    picture = _over(picture, _fluid(depth, lungs, amount=amount), value=grey)
     grain = gaussian_filter(generator.normal(size=xs.shape), 0.6) * 1.6
     picture = picture + 0.15 * texture * (picture > 0.3) + patient.noise * grain
-    return np.rint((picture * patient.gain).clip(0, 1) * 255).astype(np.uint8), mask
+    return _displayed(picture, generator), (lesion > 0.5) & nodule
+
+
+def _displayed(picture: Picture, generator: np.random.Generator) -> UInt8[np.ndarray, "row column"]:
+    """Show a slice through a window of its own: gamma, gain and offset."""
+    shown = picture.clip(0, 1) ** generator.uniform(0.8, 1.25)
+    shown = shown * generator.uniform(0.85, 1.05) + generator.uniform(0, 0.06)
+    return np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _fluid(depth: Picture, lungs: Picture, *, amount: float) -> Picture:
+    """Fill the lungs from behind until fluid covers ``amount`` pixels of them.
+
+    Args:
+        depth: How far behind each pixel lies.
+        lungs: Coverage of the lungs.
+        amount: Sum of the coverage.
+
+    Returns:
+        The coverage of the fluid, with a surface about one pixel thick.
+    """
+    order = np.argsort(-depth, axis=None)
+    filled = np.cumsum(lungs.ravel()[order])
+    surface = depth.ravel()[order[min(int(np.searchsorted(filled, amount)), len(order) - 1)]]
+    coverage: Picture = lungs * np.clip((depth - surface) / 0.03 + 0.5, 0, 1)
+    return coverage
 
 
 def _chest(
     patient: _Patient, grid: tuple[Picture, Picture], *, level: float
-) -> tuple[Picture, Picture]:
-    """Draw everything but the lungs' inside: (picture, coverage of the lungs)."""
+) -> tuple[Picture, Picture, Picture]:
+    """Draw all but the lungs' inside: (picture, coverage of the body's wall, of the lungs)."""
     xs, ys = grid
     half_x, half_y = patient.body
     body = _ellipse(grid, center=(0.0, 0.0), half=patient.body)
@@ -199,7 +228,7 @@ def _chest(
         ribs = np.maximum(ribs, np.abs(apart) < length)
     picture = _over(picture, thin * gaussian_filter(ribs, 1), value=_BONE)
     lungs = lungs * _mediastinum(patient, grid, level=level)
-    return _spine(patient, grid, picture=picture), lungs
+    return _spine(patient, grid, picture=picture), _soft(wall), lungs
 
 
 def _mediastinum(patient: _Patient, grid: tuple[Picture, Picture], *, level: float) -> Picture:
@@ -256,20 +285,16 @@ def _vessels(
     return coverage
 
 
-def _nodule(
-    patient: _Patient,
-    grid: tuple[Picture, Picture],
-    *,
-    radius: float,
-    generator: np.random.Generator,
+def _density(
+    grid: tuple[Picture, Picture], *, within: Mask, generator: np.random.Generator
 ) -> Picture:
-    """Plant a lobulated nodule inside a lung, away from its edge."""
-    x, y, half_width, half_height, _ = patient.lungs[int(generator.integers(2))]
-    angle, reach = generator.uniform(0, 2 * np.pi), 0.55 * np.sqrt(generator.uniform())
-    # Away from the heart: outwards of the lung's middle.
-    offset = abs(np.cos(angle)) * np.sign(x) * reach * half_width
-    center = (x + offset, y + np.sin(angle) * reach * half_height)
-    xs, ys = grid[0] - center[0], grid[1] - center[1]
+    """Draw a lobulated density at a place where all of it lies within, if there is one."""
+    radius = generator.uniform(*_RADIUS)
+    pixel = grid[0][0, 1] - grid[0][0, 0]
+    room = distance_transform_edt(within) * pixel
+    places = np.flatnonzero(room >= min(1.2 * radius, room.max()))
+    place = places[int(generator.integers(len(places)))]
+    xs, ys = grid[0] - grid[0].flat[place], grid[1] - grid[1].flat[place]
     direction = np.arctan2(ys, xs)
     lobes = 1 + sum(
         generator.uniform(0, 0.1) * np.cos(k * direction + generator.uniform(0, 2 * np.pi))
@@ -291,7 +316,6 @@ def chest_slices(
     seed: int = 0,
     image_size: int = 192,
     slices_a_patient: int = 4,
-    nodules: Nodules = "subtle",
     progress: Progress = no_progress,
 ) -> None:
     """Write a cohort of chest-CT-like slices whose truth is known.
@@ -308,8 +332,6 @@ def chest_slices(
         seed: Of everything drawn; a patient depends on it and on its own number alone.
         image_size: Rows and columns in pixels.
         slices_a_patient: Slices drawn of one anatomy.
-        nodules: ``subtle`` ones are no larger or brighter than a vessel's cross-section; ``plain``
-            ones are seen at a glance.
         progress: Told after each slice.
 
     Raises:
@@ -331,7 +353,7 @@ def chest_slices(
         pixels, mask = _slice(
             patient,
             image_size=image_size,
-            nodule=nodules if label == "nodule" else None,
+            nodule=label == "nodule",
             generator=np.random.default_rng([seed, number, level]),
         )
         name = f"{label}/patient{number:04d}-slice{level}.png"

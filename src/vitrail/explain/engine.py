@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from vitrail.explain.attribution import Attribution
 from vitrail.explain.registry import Method, Scores, find_method
 from vitrail.explain.request import Request
 from vitrail.explain.rollout import attention_of
-from vitrail.explain.target import Selection, Target
+from vitrail.explain.target import Selection, Target, plain_target
 
 logger = logging.getLogger("vitrail")
 
@@ -70,6 +71,7 @@ def explain(
     chosen = find_method(method)
     settled = chosen.settle(parameters)
     _check_model(model)
+    target = plain_target(target)
     _check_question(chosen, target, versus=versus)
     images = _as_input(model, images)
     every = isinstance(target, str) and target == "all"
@@ -169,9 +171,7 @@ def _check_question(method: Method, target: Target, *, versus: int | None) -> No
 
 def _check_target_length(target: Target, batch: int) -> None:
     """Refuse a sequence of classes that is not one class an image."""
-    if isinstance(target, Tensor) and target.ndim == 0:
-        return
-    if isinstance(target, (str, int)) or callable(target):
+    if isinstance(target, (str, int, float, np.integer)) or callable(target):
         return
     if len(target) != batch:
         raise InputError(

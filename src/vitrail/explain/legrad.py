@@ -43,7 +43,7 @@ def legrad(request: Request, *, readout: str = "mean", start_layer: int = 0) -> 
     Raises:
         MethodError: If the read-out or layer does not exist, or last norm and head cannot be told.
 
-    Source: bousselham2025legrad, section 3, equations 6 to 10.
+    Source: bousselham2025legrad, section 3.
 
     Differs: the authors' code sums over layers where torch-cam and this average them, and stretches
     the map to [0, 1]; it serves OpenCLIP models only.

@@ -161,7 +161,7 @@ def rise(
     Raises:
         MethodError: If a parameter is out of range.
 
-    Source: petsiuk2018rise, section 3, equations 5 and 6.
+    Source: petsiuk2018rise, section 3.
 
     Differs: the paper weights by the softmax probability; here by the target's score (the logit, or
     what a callable ``target`` returns).

@@ -25,6 +25,7 @@ class Size:
     Attributes:
         cases: Slices that are drawn, two of each patient.
         image_size: Rows and columns of a drawn slice and of the model's input, in pixels.
+        batch_size: Slices a step.
         epochs: Of the model.
         baseline_epochs: Of the baseline.
         model_parameters: What differs from the usual small transformer.
@@ -32,6 +33,7 @@ class Size:
 
     cases: int
     image_size: int
+    batch_size: int
     epochs: int
     baseline_epochs: int
     model_parameters: dict[str, Any]
@@ -40,13 +42,15 @@ class Size:
 FULL = Size(
     cases=1200,
     image_size=96,
-    epochs=40,
+    batch_size=16,
+    epochs=20,
     baseline_epochs=6,
-    model_parameters={"embed_dim": 64, "depth": 4},
+    model_parameters={"embed_dim": 64, "depth": 4, "conv_stem": True},
 )
 SMOKE = Size(
     cases=40,
     image_size=64,
+    batch_size=16,
     epochs=1,
     baseline_epochs=1,
     model_parameters={"embed_dim": 32, "depth": 2, "num_heads": 2},
@@ -87,7 +91,6 @@ def _draw(pictures: Path, size: Size, *, progress: Progress) -> None:
         seed=0,
         image_size=size.image_size,
         slices_a_patient=2,
-        nodules="plain",
         progress=progress,
     )
     write_json(drawn, wanted)
@@ -101,6 +104,7 @@ def _edit_plan(folder: RunFolder, size: Size) -> None:
     edits = {
         "image_size": (size.image_size, size.image_size),
         "model_parameters": parameters,
+        "batch_size": size.batch_size,
         "epochs": size.epochs,
         "baseline_epochs": size.baseline_epochs,
     }

@@ -1,98 +1,137 @@
-"""Which map can be trusted: what ``faithfulness.json`` says, for the page."""
+"""How far to trust the maps: ``faithfulness.json`` becomes a table and a strip beside each map."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from vitrail.report.contents import Object
-from vitrail.report.tables import interval, number
-from vitrail.runfolder import RunFolder, read_json
-
-COLUMNS = {
-    "removal_gain": "Removal gain",
-    "contrast_score": "Class contrast",
-    "mosaic_score": "Mosaic",
-    "stability_score": "Stability",
-    "randomization_error": "Left after shuffling all weights",
-    "pointing_score": "Pointing at the mask",
-}
-"""The tests that the page shows; the file holds them all."""
+from vitrail.report.contents import Contents, Object
+from vitrail.report.results import Headline, metrics_table
+from vitrail.report.tables import interval, number, plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One method or control: its name, kind, estimates under the page's tests, rank and cost."""
+class Strip:
+    """What was tested of one map.
 
-    name: str
-    is_control: bool
-    class_specific: bool
-    passed: bool | None
-    cells: tuple[Object | None, ...]
-    rank: Object
-    cost: Object
+    Attributes:
+        facts: (test, result).
+        fails: Why the map should not be trusted; empty where nothing speaks against it.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    fails: tuple[str, ...]
+
+
+def strip(contents: Contents, case_id: str, *, method: str, prefix_share: float | None) -> Strip:
+    """Gather what is known of one map; what was not tested is said to be untested.
+
+    Args:
+        contents: The run.
+        case_id: The case.
+        method: The method of its map.
+        prefix_share: As the map's own record tells it, where the bench did not run.
+    """
+    strips: Mapping[str, Any] = contents.faithfulness.get("strips") or {}
+    one: Object | None = (strips.get(case_id) or {}).get(method)
+    if one is None:
+        share = () if prefix_share is None else (("on prefix tokens", _percent(prefix_share)),)
+        return Strip(facts=(("trust", "not tested"), *share), fails=())
+    return Strip(facts=tuple(_facts(one)), fails=tuple(map(str, one.get("fails") or ())))
+
+
+def _facts(one: Object) -> Iterator[tuple[str, str]]:
+    """Say each result that is there."""
+    if _is_number(one.get("gain_over_random")):
+        ends = {"low": one.get("gain_low"), "high": one.get("gain_high")}
+        span = interval(ends, digits=2)
+        text = number(one["gain_over_random"], digits=2)
+        yield "gain over random", f"{text} (method: {span})" if span else text
+    if _is_number(one.get("stability")):
+        yield "stability", number(one["stability"], digits=2)
+    if one.get("randomization_passed") is not None:
+        yield "randomization", "passed" if one["randomization_passed"] else "failed"
+    if _is_number(one.get("completeness_error")):
+        yield "completeness error", _percent(one["completeness_error"], digits=1)
+    if _is_number(one.get("prefix_share")):
+        yield "on prefix tokens", _percent(one["prefix_share"])
+
+
+def _is_number(value: object) -> bool:
+    """Tell numbers from null."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _percent(share: float, *, digits: int = 0) -> str:
+    """Write a share in percent."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """The trust section.
+    """The bench's tables.
 
     Attributes:
-        about: Content of ``faithfulness.json``.
-        columns: Headings of the shown tests.
-        rows: Methods by rank, then the controls.
-        strips: ``strips[case_id][method]``: the sentence of a map and why it fails, if it does.
+        opening: What was tested on what, in words.
+        table: Tests by methods, the controls beside them.
+        methods: (method, class-specific, randomization passed, mean rank, cost in words).
+        controls: Maps that know nothing of the model.
+        recommendation: In words; empty where none is given.
+        limits: What the recommendation does not mean.
+        warnings: Sentences that belong beside the table.
+        refused: (method or test, reason).
+        settings: What was chosen, in words.
     """
 
-    about: Object
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    strips: Mapping[str, Mapping[str, tuple[str, tuple[str, ...]]]]
+    opening: str
+    table: Headline
+    methods: tuple[tuple[str, bool | None, bool | None, str, str], ...]
+    controls: tuple[str, ...]
+    recommendation: str
+    limits: tuple[str, ...]
+    warnings: tuple[str, ...]
+    refused: tuple[tuple[str, str], ...]
+    settings: str
 
 
-def trust(run: RunFolder) -> Trust | None:
-    """Read what the bench found, None where it was not run."""
-    if not run.faithfulness.exists():
+def trust(contents: Contents) -> Trust | None:
+    """Read the bench, or None where it did not run."""
+    bench = contents.faithfulness
+    tables: Mapping[str, Mapping[str, Object]] = bench.get("tables") or {}
+    if not tables:
         return None
-    about = cast("Mapping[str, Any]", read_json(run.faithfulness))
-    tables = about["tables"]
-    tests = [
-        (next(test for test in tables if test.partition("/")[0] == key), title)
-        for key, title in COLUMNS.items()
-        if any(test.partition("/")[0] == key for test in tables)
-    ]
-    rows = tuple(
-        Row(
-            name=name,
-            is_control=name in about["controls"],
-            class_specific=about["class_specific"][name],
-            passed=about["randomization_passed"].get(name),
-            cells=tuple(tables[test].get(name) for test, _ in tests),
-            rank=about["ranks"].get(name, {}),
-            cost=about["costs"].get(name, {}),
-        )
-        for name in (*about["methods"], *about["controls"])
-    )
-    strips = {
-        case: {method: (sentence(strip), tuple(strip["fails"])) for method, strip in row.items()}
-        for case, row in about["strips"].items()
+    methods = [str(name) for name in bench.get("methods") or ()]
+    controls = tuple(str(name) for name in bench.get("controls") or ())
+    by_method = {
+        name: {test: row[name] for test, row in tables.items() if name in row}
+        for name in (*methods, *controls)
     }
-    return Trust(about=about, columns=tuple(title for _, title in tests), rows=rows, strips=strips)
+    unit = str(bench.get("unit", "picture"))
+    advice: Object = bench.get("recommendation") or {}
+    return Trust(
+        opening=f"{len(methods)} methods and {len(controls)} controls, tested on "
+        f"{bench.get('num_cases', 'some')} cases; intervals over {bench.get('num_units', '')} "
+        f"{unit}{'' if unit.endswith('s') else 's'}.",
+        table=metrics_table(by_method, unit=unit),
+        methods=tuple(_method(bench, name) for name in methods),
+        controls=controls,
+        recommendation=f"Look at {advice['method'].replace('_', ' ')} first. {advice['reason']}"
+        if advice.get("method")
+        else str(advice.get("reason", "")),
+        limits=tuple(map(str, advice.get("limits") or ())),
+        warnings=tuple(map(str, bench.get("warnings") or ())),
+        refused=tuple((name, str(why)) for name, why in (bench.get("refused") or {}).items()),
+        settings=plain(bench.get("settings") or {}),
+    )
 
 
-def sentence(strip: Object) -> str:
-    """Write a map's strip in one line; what was not measured is left out."""
-    parts = ["class-specific" if strip["class_specific"] else "class-agnostic"]
-    if strip["gain_over_random"] is not None:
-        span = interval({"low": strip["gain_low"], "high": strip["gain_high"]}, digits=2)
-        method = f" (method {span})" if span else ""
-        parts.append(f"gain over random {number(strip['gain_over_random'], digits=2)}{method}")
-    if strip["stability"] is not None:
-        parts.append(f"stability {number(strip['stability'], digits=2)}")
-    if strip["randomization_passed"] is not None:
-        fate = "passed" if strip["randomization_passed"] else "failed"
-        parts.append(f"randomization {fate}")
-    if strip["completeness_error"] is not None:
-        parts.append(f"completeness error {number(strip['completeness_error'], digits=2)}")
-    if strip["prefix_share"] is not None:
-        parts.append(f"on prefix tokens {number(strip['prefix_share'], digits=2)}")
-    return " · ".join(parts)
+def _method(bench: Object, name: str) -> tuple[str, bool | None, bool | None, str, str]:
+    """Gather what stands in one row of the methods' table."""
+    rank: Object = (bench.get("ranks") or {}).get(name) or {}
+    cost: Object = (bench.get("costs") or {}).get(name) or {}
+    return (
+        name,
+        (bench.get("class_specific") or {}).get(name),
+        (bench.get("randomization_passed") or {}).get(name),
+        f"{rank['mean']:.1f} ({rank['best']:g} to {rank['worst']:g})" if rank else "",
+        f"{cost['forwards']:.1f} forward passes" if cost else "",
+    )

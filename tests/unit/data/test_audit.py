@@ -8,7 +8,13 @@ from PIL import Image
 
 from vitrail.data.audit import audit, from_json
 from vitrail.data.cohort import read_folder, read_manifest
-from vitrail.data.duplicates import difference_hash, near_pairs
+from vitrail.data.duplicates import (
+    difference_hash,
+    find_duplicates,
+    near_pairs,
+    placements,
+    thumbnail,
+)
 from vitrail.errors import DataError, LeakageError
 
 
@@ -113,9 +119,33 @@ def test_the_search_finds_exactly_the_pairs_that_every_pair_compared_finds():
     hashes = np.packbits(np.concatenate([bits, copies]), axis=1).view(np.uint64)
     apart = np.bitwise_count(hashes[:, None] ^ hashes[None]).sum(axis=2)
     expected = {(int(i), int(j)) for i, j in zip(*np.nonzero(apart <= 10), strict=True) if i < j}
-    assert {(i, j) for i, j, _ in near_pairs(hashes)} == expected
+    assert {(i, j) for i, j, _ in near_pairs(hashes, hashes)} == expected
 
 
 def test_the_hash_of_a_picture_without_content_is_empty():
     blank = np.full((1, 32, 32), 7, dtype=np.uint8)
     assert difference_hash(blank).tolist() == [[0, 0, 0, 0]]
+
+
+def test_turned_and_mirrored_copies_are_found_and_different_pictures_are_not():
+    generator = np.random.default_rng(2)
+    coarse = generator.uniform(size=(6, 8, 8)).astype(np.float32)
+    pictures = [np.asarray(Image.fromarray(values).resize((96, 96))) for values in coarse]
+    copies = [
+        placements(np.rint(picture * 255).astype(np.uint8))[way] / np.float32(255)
+        for way, picture in enumerate(pictures, start=2)
+    ]
+    small = np.stack([thumbnail(picture) for picture in (*pictures, *copies)])
+    names = [f"{index:02d}" for index in range(12)]
+    found = find_duplicates(names, contents=names, thumbnails=small)
+    assert [(pair.first, pair.second) for pair in found] == [
+        (f"{index:02d}", f"{index + 6:02d}") for index in range(6)
+    ]
+    assert {pair.kind for pair in found} == {"near"}
+
+
+def test_the_eight_placements_are_all_different_and_closed():
+    picture = np.arange(9, dtype=np.uint8).reshape(3, 3)
+    ways = {way.tobytes() for way in placements(picture)}
+    assert len(ways) == 8
+    assert {way.tobytes() for first in placements(picture) for way in placements(first)} == ways
