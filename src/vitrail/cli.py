@@ -1,4 +1,4 @@
-"""The command line: ten verbs, one object on standard output, everything else on standard error.
+"""The command line: a command a verb, an object on standard output, all else on standard error.
 
 A command parses, calls one function of ``vitrail.pipeline`` and shows what it returns. The
 pipeline is imported when a command runs, so that ``vitrail --help`` needs no torch.
@@ -243,7 +243,18 @@ def explain(
 
 
 @app.command()
-def report(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
+def report(
+    run: Run,
+    *,
+    checklist: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Add a pre-filled claim-2024, tripod-ai or stard-ai checklist."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """Write the one page: data, plan, curves, numbers with intervals, and maps over pictures.
 
     Reads the run folder only (no pictures of yours, no torch). Writes report.html, which opens
@@ -254,7 +265,32 @@ def report(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
     with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
         from vitrail.pipeline.report import report as verb
 
-        show(verb(RunFolder(run), command=_command(), progress=progress))
+        show(verb(RunFolder(run), checklist=checklist, command=_command(), progress=progress))
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", show_default=False, help="Run folders.")
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where compare.json and compare.html go.")
+    ] = Path(),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Set runs on the same test cases side by side, with paired differences.
+
+    Reads the run folders only; runs that were tested on other cases are refused. Writes
+    compare.json and compare.html.
+
+    Example: `vitrail compare run1 run2 --out both`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
+        from vitrail.pipeline.compare import compare as verb
+
+        show(verb([RunFolder(run) for run in runs], out=out, progress=progress))
 
 
 @app.command()
@@ -354,6 +390,55 @@ def demo(
         from vitrail.pipeline.demo import demo as verb
 
         show(verb(out, smoke=smoke, command=_command(), progress=progress))
+
+
+@app.command()
+def bench(
+    run: Run,
+    *,
+    methods: Annotated[str, typer.Option(metavar="A,B,…", help="Default: the ten fast ones.")] = "",
+    cases: Annotated[int, typer.Option(min=1, help="Test cases, at most.")] = 100,
+    budget: Budget = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Test which explanation can be trusted on the trained model.
+
+    Reads the trained model and the test pictures. Writes faithfulness.json: every method and four
+    controls under every test, with intervals, and one recommendation with its limits; marks the
+    maps that are there. `vitrail report` shows it.
+
+    Example: `vitrail bench run1 --methods relevance,rollout,grad_cam --budget 10m`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.bench import Asked
+        from vitrail.pipeline.bench import bench_run as verb
+
+        asked = Asked.read(methods, cases=cases, budget_minutes=_minutes(budget))
+        show(verb(RunFolder(run), asked, command=_command(), progress=progress))
+
+
+@app.command()
+def conformance(
+    explainer: Annotated[str, typer.Argument(metavar="[PATH.TO:FUNCTION]")] = "",
+    *,
+    cases: Annotated[int, typer.Option(min=1, help="Pictures.")] = 100,
+    largest: Annotated[int, typer.Option(min=1, max=3, help="Patches a side of a motif.")] = 3,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Test explainers, also your own, on pictures whose cause is known.
+
+    Trains a tiny Vision Transformer (half a minute) on planted motifs, and says of each method
+    whether it points at the motif of the class that was asked for; known mistakes are told by
+    name. Your own: a function of (model, images, class) that returns maps on the patch grid.
+
+    Example: `vitrail conformance mypackage.explain:gradient_rollout`
+    """
+    with _speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
+        from vitrail.pipeline.conformance import judge_explainers as verb
+
+        show(verb(explainer, cases=cases, largest=largest, progress=progress))
 
 
 @app.command()

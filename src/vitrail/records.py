@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 SPLITS = ("train", "validation", "test")
 """The parts of a split, by their names in every file."""
@@ -132,20 +132,20 @@ class Predictions:
         model: Name of the model in the run (its folder under ``models/``).
         seed: Seed of the training.
         fold: Fold of the cross-validation, 0 where there is one split.
-        split: Part of the split that these cases belong to.
+        split: Part of the split that these cases belong to; ``external`` for another source's.
         classes: Class names, in the order of ``probabilities``' last axis.
         case_ids: One a row.
-        y_true: Class index of each case.
-        probabilities: Rows sum to one.
+        y_true: Class index of each case; where a case can have several labels, which it has.
+        probabilities: Rows sum to one; with several labels each is that of its own label.
     """
 
     model: str
     seed: int
     fold: int
-    split: SplitName
+    split: SplitName | Literal["external"]
     classes: tuple[str, ...]
     case_ids: tuple[str, ...]
-    y_true: Int[np.ndarray, " case"]
+    y_true: Int[np.ndarray, " case"] | Bool[np.ndarray, "case class"]
     probabilities: Float[np.ndarray, "case class"]
 
 
@@ -177,7 +177,8 @@ class Comparison:
     """A paired difference of two models on the same cases: ``a`` minus ``b``.
 
     ``p_value_holm`` is adjusted for all pairs of models compared by the same metric; NaN where no
-    p-value is known.
+    p-value is known. ``exact_p_value`` is that of ``exact_test`` (DeLong, McNemar), where each
+    case is independent and there is one run a model.
     """
 
     a: str
@@ -189,6 +190,8 @@ class Comparison:
     sentence: str
     p_value: float = float("nan")
     p_value_holm: float = float("nan")
+    exact_p_value: float = float("nan")
+    exact_test: str = ""
     method: str = ""
 
 
@@ -210,6 +213,12 @@ class Evaluation:
         calibrated: Like ``sets``: the probability metrics after temperature scaling.
         subgroups: ``subgroups[column][model]``: the ``groups`` and the largest ``gap``.
         aggregation: How images rolled up to patients; empty where they did not.
+        by_class: ``by_class[split][model][class]``: the metrics of each class against the rest, or
+            of each label, where there are more than two.
+        uncertainty: ``uncertainty[model]``: the ``conformal`` sets and the ``abstention`` rule made
+            from validation cases, with how often they held on the compared set.
+        shortcuts: Each model's ROC area beside that of the audit's strongest trivial feature.
+        test_openings: How often the test set was evaluated in this run folder; 0 if not counted.
     """
 
     unit: Literal["patient", "image"]
@@ -223,3 +232,9 @@ class Evaluation:
     calibrated: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     subgroups: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)
     aggregation: str = ""
+    by_class: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]] = field(
+        default_factory=dict
+    )
+    uncertainty: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    shortcuts: tuple[Mapping[str, object], ...] = ()
+    test_openings: int = 0

@@ -7,6 +7,7 @@
       models/<name>/seed<k>/fold<k>/   model.safetensors  model.json  checkpoints/  log.jsonl
       predictions.csv
       evaluation.json
+      faithfulness.json
       explanations/<case>.npz, <case>.json      (another method than the run's: a folder below)
       pictures/<case>.png                       the pictures that the report shows
       report.html
@@ -72,6 +73,11 @@ class RunFolder:
     def audit(self) -> Path:
         """What ``inspect`` found."""
         return self.root / "audit.json"
+
+    @property
+    def faithfulness(self) -> Path:
+        """Which explanation can be trusted on this model, tested."""
+        return self.root / "faithfulness.json"
 
     @property
     def environment(self) -> Path:

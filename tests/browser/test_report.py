@@ -1,11 +1,11 @@
 """The report in a real browser, opened from disk."""
 
 import json
-import os
-from pathlib import Path
+from importlib.resources import files
 
 import pytest
 
+from vitrail.report import compare
 from vitrail.report.page import build
 from vitrail.report.tables import number
 from vitrail.runfolder import read_json, write_text
@@ -14,14 +14,24 @@ pytestmark = pytest.mark.browser
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 VISIBLE = "img.overlay:visible"
+AXE = files("axe_playwright_python") / "axe.min.js"
 
 
 @pytest.fixture(scope="session")
 def run(write_run, tmp_path_factory):
     """Write one run and its report for all tests of this file."""
-    run = write_run(tmp_path_factory.mktemp("browser") / "run", cases=36)
-    write_text(run.report, build(run))
+    run = write_run(tmp_path_factory.mktemp("browser") / "run", cases=36, methods=("libra",))
+    write_text(run.report, build(run, checklist="claim-2024"))
     return run
+
+
+@pytest.fixture(scope="session")
+def comparison(write_run, run, tmp_path_factory):
+    """Write the page of two runs."""
+    other = write_run(tmp_path_factory.mktemp("browser") / "other", cases=36, noise=11)
+    path = other.root / "compare.html"
+    write_text(path, compare.build([run, other]))
+    return path
 
 
 @pytest.fixture
@@ -29,14 +39,14 @@ def open_report(browser, run):
     """Return a function that opens the report; what it asked for and complained of is checked."""
     contexts, asked, complaints = [], [], []
 
-    def opened(*, viewport=WIDE, **options):
+    def opened(path=None, *, viewport=WIDE, **options):
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(run.report.as_uri())
+        page.goto((path or run.report).as_uri())
         return page
 
     yield opened
@@ -106,7 +116,7 @@ def test_grid_and_normalization_change_what_is_drawn_and_what_is_said(open_repor
     assert first.get_attribute("data-view") == "run-patches"
     page.get_by_label("per image").check()
     assert first.get_attribute("data-view") == "image-patches"
-    assert "per image" in page.locator(".legend-box figcaption").inner_text()
+    assert "per image" in page.locator(".legend-box figcaption").first.inner_text()
 
 
 def test_an_overlay_covers_exactly_its_picture(open_report):
@@ -142,13 +152,38 @@ def test_paper_gets_a_light_page_without_controls(open_report):
     assert page.pdf().startswith(b"%PDF")
 
 
+def test_the_map_of_one_case_and_of_all_cases_can_be_chosen(open_report):
+    page = open_report()
+    first, second = page.locator(".case").nth(0), page.locator(".case").nth(1)
+
+    def shown(case):
+        name = case.locator(".strip:not([hidden]) b").first.text_content()
+        return case.locator(VISIBLE).get_attribute("data-method"), name
+
+    assert shown(first) == shown(second) == ("rollout", "rollout")
+    first.locator(".choose select").select_option("libra")
+    assert shown(first) == ("libra", "libra")
+    assert shown(second) == ("rollout", "rollout")
+    assert "Not to be trusted" in first.locator(".strip:not([hidden])").text_content()
+    style = "one => getComputedStyle(one).filter"
+    assert first.locator(VISIBLE).evaluate(style) == "grayscale(1)"
+    page.locator("#method").select_option("libra")
+    assert shown(second) == ("libra", "libra")
+    assert second.locator(".choose select").input_value() == "libra"
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_page_of_several_runs_never_scrolls_sideways(open_report, comparison, viewport):
+    page = open_report(comparison, viewport=viewport)
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_accessibility_fault(open_report, scheme):
-    source = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
-    if not source.is_file():
-        pytest.skip("axe-core is not installed (npm install --no-save axe-core, or set AXE_CORE)")
-    page = open_report(color_scheme=scheme)
-    page.evaluate(source.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("made", ["report", "comparison"])
+def test_axe_finds_no_serious_accessibility_fault(open_report, comparison, made, scheme):
+    page = open_report(comparison if made == "comparison" else None, color_scheme=scheme)
+    page.add_style_tag(content=".case, .wall { content-visibility: visible !important; }")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
     result = page.evaluate("axe.run({resultTypes: ['violations']})")
     serious = [
         (one["id"], one["help"], [node["html"][:160] for node in one["nodes"][:4]])

@@ -198,6 +198,12 @@ def family():
     return get
 
 
+@pytest.fixture(scope="session")
+def kinds():
+    """Return the names of the families by kind."""
+    return {"transformer": TRANSFORMERS, "windowed": WINDOWED, "cnn": CNNS, "name": FAMILIES}
+
+
 def pytest_generate_tests(metafunc):
     """Give every test that asks for ``name`` or ``kind`` all families (of that kind)."""
     kinds = {"transformer": TRANSFORMERS, "windowed": WINDOWED, "cnn": CNNS, "name": FAMILIES}

@@ -155,3 +155,15 @@ def test_the_smoke_demo_goes_from_nothing_to_a_report_with_masks(tmp_path):
     told = succeed("demo", "--smoke", "--out", tmp_path / "demo")
     assert list((tmp_path / "demo" / "run" / "pictures").glob("*.mask.png"))
     assert told["report"].endswith("report.html")
+
+
+def test_the_bench_says_which_map_to_trust(run):
+    said = succeed("bench", run.root, "--methods", "relevance,rollout", "--cases", "6")
+    assert any("rollout" in sentence for sentence in said["summary"])
+    content = json.loads(run.faithfulness.read_text())
+    schema = json.loads((files("vitrail") / "schemas" / "faithfulness.json").read_text())
+    jsonschema.validate(content, schema)
+    assert content["num_cases"] == 6
+    marked = run.explanation(next(iter(content["strips"]))).with_suffix(".json")
+    assert json.loads(marked.read_text())["extra"]["trust"]["class_specific"] is False
+    assert succeed("bench", run.root, "--methods", "relevance,rollout", "--cases", "6")["skipped"]

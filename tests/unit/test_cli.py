@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from vitrail.cli import app
 
 VERBS = (
-    "inspect", "plan", "train", "evaluate", "explain", "report", "predict", "run", "demo", "doctor",
+    "inspect", "plan", "train", "evaluate", "explain", "report", "compare", "predict",
+    "run", "demo", "doctor",
 )  # fmt: skip
 
 

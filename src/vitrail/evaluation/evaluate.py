@@ -3,37 +3,29 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
-from itertools import combinations
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from vitrail.errors import InputError
-from vitrail.evaluation.curves import calibration_curve, curves
-from vitrail.evaluation.level import (
-    Key,
-    Resampling,
-    Run,
-    draw,
-    estimate,
-    pool_folds,
-    same_cases,
-    score,
-    tuned,
+from vitrail.evaluation.intervals import Resampling, by_model
+from vitrail.evaluation.labels import (
+    has_labels,
+    mean_level,
+    merged_curves,
+    of_classes,
+    of_labels,
+    one_label,
 )
+from vitrail.evaluation.level import Level, drawn, measured, oddities
+from vitrail.evaluation.paired import beside_shortcuts, compare_models, compare_with_majority
 from vitrail.evaluation.subgroup import subgroup
 from vitrail.evaluation.table import check
+from vitrail.evaluation.uncertainty import uncertainty
 from vitrail.evaluation.unit import RollUp, cluster_of, has_mixed_labels, to_patients
-from vitrail.metrics.comparison import (
-    bootstrap_p_value,
-    delong_test,
-    holm,
-    mcnemar_test,
-    sentence,
-)
 from vitrail.metrics.decision import OperatingPoint
-from vitrail.metrics.interval import FEW_CLUSTERS, Draws, bootstrap_interval, mean_draws
+from vitrail.metrics.interval import FEW_CLUSTERS
 from vitrail.records import (
     Comparison,
     Estimate,
@@ -43,30 +35,41 @@ from vitrail.records import (
     no_progress,
 )
 
-MAJORITY = "majority class"
-COMPARED = ("roc_auc_score", "average_precision_score", "balanced_accuracy", "accuracy")
-COMPARED += ("matthews_corrcoef", "brier_score_loss")
 _NEGATIVE = re.compile(
     r"(non|no[ _-]|not[ _-]|un(affected|infected)|normal|negative|neg$|clear|healthy|benign"
     r"|control|absent|without|0$|false$)",
     re.IGNORECASE,
 )
-Level = Mapping[str, Mapping[str, Mapping[str, Estimate]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisPlan:
-    """The choices of an analysis, fixed before the test set is opened.
+    """The choices of an analysis, fixed before the test set is opened, and what it is held against.
 
     Attributes:
         roll_up: How images become patients.
         operating_point: How the threshold is chosen on validation cases.
         subgroups: ``{column: {case_id: group}}``, for example the sites.
+        training_counts: Training cases of each class; the most frequent one is what models are
+            held against (of the validation cases where this is empty).
+        prevalence: At which predictive values are stated besides those of the test set.
+        shortcuts: ``audit.json``'s, each with ``feature, roc_auc_score, low, high``.
+        test_openings: From :func:`count_opening`; 0 where nobody counts.
     """
 
     roll_up: RollUp = field(default_factory=RollUp)
     operating_point: OperatingPoint = field(default_factory=OperatingPoint)
     subgroups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    training_counts: Mapping[str, int] = field(default_factory=dict)
+    prevalence: float | None = None
+    shortcuts: Sequence[Mapping[str, Any]] = ()
+    test_openings: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an impossible prevalence."""
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            came, rule = str(self.prevalence), "a prevalence lies between 0 and 1"
+            raise InputError("prevalence", came, rule, "write 2 % as 0.02")
 
 
 def positive_index(classes: Sequence[str], wanted: str | None) -> int | None:
@@ -126,49 +129,164 @@ def evaluate(
     plan = plan or AnalysisPlan()
     check(predictions)
     classes = predictions[0].classes
-    positive = positive_index(classes, positive_class)
+    several = has_labels(predictions[0])
+    positive = 1 if several else positive_index(classes, positive_class)
     noun = "patients" if unit == "patient" else _image_noun(predictions, clusters)
     how = Resampling(
         clusters=clusters, noun=noun, resamples=resamples, seed=seed, progress=progress
     )
-    warnings = _warnings(predictions, clusters, unit)
-    rolls = unit == "patient" and not any(has_mixed_labels(p, clusters) for p in predictions)
-    if not rolls:
-        headline = _Level.measured(predictions, how, plan, positive)
-        images: _Level | None = None
-    else:
-        patients = [
-            to_patients(p, clusters, roll_up=plan.roll_up, positive=positive) for p in predictions
-        ]
-        own = Resampling(
-            clusters={name: name for p in patients for name in p.case_ids},
-            noun=noun,
-            resamples=resamples,
-            seed=seed,
-            progress=progress,
-        )
-        headline = _Level.measured(patients, own, plan, positive)
-        images = _Level.measured(predictions, how, plan, positive)
-    by_image = images or headline
+    tasks = _tasks(predictions)
+    mixed = any(has_mixed_labels(p, clusters) for own in tasks.values() for p in own)
+    rolls = unit == "patient" and not mixed
+    images, levels = _levels(tasks, how=how, plan=plan, positive=positive, rolls=rolls)
+    headline = mean_level(levels) if several else levels[""]
+    below = mean_level(images) if several else images[""]
     return Evaluation(
         unit="patient" if rolls else "image",
-        positive_class=None if positive is None else classes[positive],
+        positive_class=None if several or positive is None else classes[positive],
         sets=headline.sets,
-        comparisons=tuple(headline.comparisons(classes)),
-        warnings=tuple(warnings + headline.warnings()),
-        curves=headline.curves(classes),
-        image_level=images.sets if images else {},
-        operating_points=headline.points,
+        comparisons=tuple(_comparisons(headline, predictions, plan)),
+        warnings=tuple(_warnings(predictions, how, unit=unit, mixed=mixed) + _odd(levels, plan)),
+        curves=_curves(levels, classes),
+        image_level=below.sets if rolls else {},
+        operating_points=_points(levels),
         calibrated=headline.calibrated,
-        subgroups={
-            column: {
-                model: subgroup(runs, groups, by_image.how)
-                for model, runs in _by_model(by_image.runs.get("test", [])).items()
-            }
-            for column, groups in plan.subgroups.items()
-        },
+        subgroups=_subgroups(images, plan),
         aggregation=str(plan.roll_up) if rolls else "",
+        by_class=of_labels(levels) if several else of_classes(headline, classes),
+        uncertainty={} if several else uncertainty(headline, classes),
+        shortcuts=tuple(beside_shortcuts(headline, plan.shortcuts)),
+        test_openings=plan.test_openings,
     )
+
+
+def _tasks(predictions: Sequence[Predictions]) -> dict[str, list[Predictions]]:
+    """Give the one task, unnamed, or the binary task of each label."""
+    if not has_labels(predictions[0]):
+        return {"": list(predictions)}
+    return {
+        name: [one_label(p, place) for p in predictions]
+        for place, name in enumerate(predictions[0].classes)
+    }
+
+
+def _levels(
+    tasks: Mapping[str, Sequence[Predictions]],
+    *,
+    how: Resampling,
+    plan: AnalysisPlan,
+    positive: int | None,
+    rolls: bool,
+) -> tuple[dict[str, Level], dict[str, Level]]:
+    """Measure each task image by image, and by patient where images roll up (else the same)."""
+    images = {
+        name: _measured(own, how=how, plan=plan, positive=positive) for name, own in tasks.items()
+    }
+    if not rolls:
+        return images, images
+    return images, {
+        name: _by_patient(own, how=how, plan=plan, positive=positive) for name, own in tasks.items()
+    }
+
+
+def _measured(
+    predictions: Sequence[Predictions], *, how: Resampling, plan: AnalysisPlan, positive: int | None
+) -> Level:
+    return measured(
+        predictions,
+        how=how,
+        point=plan.operating_point,
+        positive=positive,
+        prevalence=plan.prevalence,
+    )
+
+
+def _by_patient(
+    predictions: Sequence[Predictions], *, how: Resampling, plan: AnalysisPlan, positive: int | None
+) -> Level:
+    """Roll images up to patients and measure those."""
+    patients = [
+        to_patients(p, how.clusters, roll_up=plan.roll_up, positive=positive) for p in predictions
+    ]
+    own = {name: name for p in patients for name in p.case_ids}
+    return _measured(patients, how=replace(how, clusters=own), plan=plan, positive=positive)
+
+
+def _comparisons(
+    headline: Level, predictions: Sequence[Predictions], plan: AnalysisPlan
+) -> list[Comparison]:
+    """Compare the models with each other, and with the most frequent class of training cases."""
+    found = compare_models(headline)
+    known = next((p for p in predictions if p.split == "validation"), None)
+    if headline.is_mean or not (plan.training_counts or known):
+        return found
+    classes = predictions[0].classes
+    counts = [plan.training_counts.get(name, 0) for name in classes]
+    if known is not None and not plan.training_counts:
+        counts = np.bincount(known.y_true, minlength=len(classes)).tolist()
+    return found + compare_with_majority(headline, int(np.argmax(counts)))
+
+
+def _curves(
+    levels: Mapping[str, Level], classes: tuple[str, ...]
+) -> dict[str, dict[str, dict[str, object]]]:
+    if "" in levels:
+        return drawn(levels[""], classes)
+    return merged_curves(
+        {name: drawn(level, (f"no {name}", name)) for name, level in levels.items()}
+    )
+
+
+def _points(levels: Mapping[str, Level]) -> dict[str, tuple[Mapping[str, object], ...]]:
+    """Gather the operating points; those of several labels are told apart by ``label``."""
+    found: dict[str, tuple[Mapping[str, object], ...]] = {}
+    for name, level in levels.items():
+        for model, points in level.points.items():
+            own = tuple({**point, "label": name} if name else point for point in points)
+            found[model] = (*found.get(model, ()), *own)
+    return found
+
+
+def _subgroups(
+    images: Mapping[str, Level], plan: AnalysisPlan
+) -> dict[str, dict[str, Mapping[str, object]]]:
+    """Measure every model in every group of every column, image by image."""
+    return {
+        f"{column}, {name}" if name else column: {
+            model: subgroup(own, groups, how=level.how)
+            for model, own in by_model(level.runs.get(level.compared, ())).items()
+        }
+        for column, groups in plan.subgroups.items()
+        for name, level in images.items()
+    }
+
+
+def count_opening(previous: Mapping[str, Any] | None) -> int:
+    """Count how often the test set was opened, this time included.
+
+    Args:
+        previous: The ``evaluation.json`` that is about to be replaced; None the first time.
+
+    Example:
+        >>> count_opening(None), count_opening({"test_openings": 2})
+        (1, 3)
+    """
+    return 1 + int((previous or {}).get("test_openings", 0))
+
+
+def _odd(levels: Mapping[str, Level], plan: AnalysisPlan) -> list[str]:
+    """Say what is odd about sets and models, and that later looks at the test set are not blind."""
+    said = [
+        f"{name}: {what}" if name else what
+        for name, level in levels.items()
+        for what in oddities(level)
+    ]
+    if plan.test_openings > 1:
+        said.append(
+            f"The test set was opened {plan.test_openings} times: what was chosen after the first "
+            "look makes later numbers too good. Confirm them on an external set."
+        )
+    return said
 
 
 def _image_noun(predictions: Sequence[Predictions], clusters: Mapping[str, str]) -> str:
@@ -178,16 +296,8 @@ def _image_noun(predictions: Sequence[Predictions], clusters: Mapping[str, str])
     return "images" if alone else "groups of images"
 
 
-def _by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Gather the seeds of each model, in order of first appearance."""
-    models: dict[str, list[Run]] = {}
-    for run in runs:
-        models.setdefault(run.model, []).append(run)
-    return models
-
-
 def _warnings(
-    predictions: Sequence[Predictions], clusters: Mapping[str, str], unit: str
+    predictions: Sequence[Predictions], how: Resampling, *, unit: str, mixed: bool
 ) -> list[str]:
     """Say what limits all the numbers."""
     said = []
@@ -196,7 +306,7 @@ def _warnings(
             "Patients are unknown: intervals take images (or groups of near-duplicates) as "
             "independent and can be too narrow."
         )
-    elif any(has_mixed_labels(p, clusters) for p in predictions):
+    elif mixed:
         said.append(
             "Some patients have images of several classes: numbers are by image, intervals over "
             "patients."
@@ -207,214 +317,24 @@ def _warnings(
             "No validation predictions: decisions at 0.5 (or the likeliest class), no calibration."
         )
     first = next((p for p in predictions if p.split == "test"), predictions[0])
-    units = len({cluster_of(name, clusters) for name in first.case_ids})
+    units = len({cluster_of(name, how.clusters) for name in first.case_ids})
     if units == 1:
         said.append("All test cases belong to one patient or group: no interval can be stated.")
     elif units < FEW_CLUSTERS:
         said.append(f"Only {units} independent test units: intervals are rough.")
-    return said
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Level:
-    """All sets of one level of analysis, measured."""
-
-    runs: Mapping[str, list[Run]]
-    sets: Level
-    calibrated: Level
-    draws: Mapping[str, dict[Key, Draws]]
-    points: Mapping[str, tuple[Mapping[str, object], ...]]
-    how: Resampling
-
-    @classmethod
-    def measured(
-        cls,
-        predictions: Sequence[Predictions],
-        how: Resampling,
-        plan: AnalysisPlan,
-        positive: int | None,
-    ) -> "_Level":
-        """Take decisions and measure them."""
-        validation = {(p.model, p.seed, p.fold): p for p in predictions if p.split == "validation"}
-        points: dict[str, tuple[Mapping[str, object], ...]] = {}
-        runs: dict[str, list[Run]] = {}
-        tuning = {}
-        for p in predictions:
-            key = (p.model, p.seed, p.fold)
-            if key not in tuning:
-                threshold, temperature = tuned(validation.get(key), plan.operating_point, positive)
-                tuning[key] = (threshold, temperature)
-                point = {"seed": p.seed, "fold": p.fold, "temperature": temperature}
-                point |= {"threshold": None if positive is None else threshold}
-                point |= {
-                    "rule": "likeliest class" if positive is None else _rule(key, validation, plan)
-                }
-                points[p.model] = (*points.get(p.model, ()), point)
-            threshold, temperature = tuning[key]
-            run = score(p, threshold=threshold, temperature=temperature, positive=positive)
-            runs.setdefault(p.split, []).append(run)
-        runs = {split: pool_folds(found) for split, found in runs.items()}
-        if "test" in runs:
-            same_cases(runs["test"], "test")
-        draws, sets, calibrated = {}, {}, {}
-        for split, found in runs.items():
-            # Validation sets of different folds differ: their models are measured one by one.
-            shared = len({run.case_ids for run in found}) == 1
-            draws[split] = draw(found, how) if shared else {}
-            sets[split] = _estimates(found, draws[split], how) if shared else {}
-            if shared and all(run.calibrated is not None for run in found):
-                calibrated[split] = _estimates(found, draw(found, how, calibrated=True), how)
-        return cls(runs, sets, calibrated, draws, points, how)
-
-    def curves(self, classes: tuple[str, ...]) -> dict[str, dict[str, dict[str, object]]]:
-        """Give what the figures need, of each model's first seed, named."""
-        drawn: dict[str, dict[str, dict[str, object]]] = {}
-        for split, runs in self.runs.items():
-            for model, seeds in _by_model(runs).items():
-                own = curves(seeds[0].sample, classes) | {"seed": seeds[0].seed}
-                if seeds[0].calibrated is not None:
-                    own["calibration_after"] = calibration_curve(seeds[0].calibrated)
-                drawn.setdefault(split, {})[model] = own
-        return drawn
-
-    def warnings(self) -> list[str]:
-        """Say what is odd about single sets and models."""
-        said = []
-        for split, runs in self.runs.items():
-            sample = runs[0].sample
-            num_classes = sample.probabilities.shape[1]
-            absent = num_classes - len(np.unique(sample.y_true))
-            if absent:
-                said.append(
-                    f"{absent} of {num_classes} classes have no case in {split}: what needs them "
-                    "is not defined, averages are over the classes present."
-                )
-            said += [
-                f"{run.model} (seed {run.seed}) gives every case of {split} the same scores."
-                for run in runs
-                if len(run.case_ids) > 1 and np.ptp(run.sample.probabilities, axis=0).max() < 1e-9
-            ]
-        return said
-
-    def comparisons(self, classes: tuple[str, ...]) -> list[Comparison]:
-        """Compare every pair of models, and each with the majority class, on the test set."""
-        runs = self.runs.get("test", [])
-        if not runs:
-            return []
-        models = _by_model(runs)
-        places = {m: [k for k, run in enumerate(runs) if run.model == m] for m in models}
-        draws = self.draws["test"]
-
-        def mean(model: str, metric: str) -> Draws:
-            return mean_draws([draws[place, metric] for place in places[model]])
-
-        found: list[Comparison] = []
-        for metric in COMPARED:
-            pairs = [
-                _compare((a, b), metric, mean(a, metric) - mean(b, metric), self.how)
-                for a, b in combinations(models, 2)
-            ]
-            pairs = [_exact(pair, models) for pair in pairs]
-            adjusted = holm([pair.p_value for pair in pairs])
-            found += [
-                Comparison(**(_fields(pair) | {"p_value_holm": p}))
-                for pair, p in zip(pairs, adjusted, strict=True)
-            ]
-        return found + [
-            self._against_majority(model, seeds, draws, places[model])
-            for model, seeds in models.items()
-        ]
-
-    def _against_majority(
-        self, model: str, seeds: Sequence[Run], draws: Mapping[Key, Draws], places: Sequence[int]
-    ) -> Comparison:
-        """Compare accuracy with always saying the most frequent class of the test set."""
-        sample = seeds[0].sample
-        most = int(np.bincount(sample.y_true).argmax())
-        constant = Run(
-            MAJORITY,
-            0,
-            seeds[0].case_ids,
-            type(sample)(
-                sample.y_true,
-                sample.probabilities,
-                np.full(len(sample.y_true), most),
-                sample.positive,
-            ),
-            None,
+    known = {p.split: p for p in predictions}.get("validation")
+    if known is not None:
+        units = len({cluster_of(name, how.clusters) for name in known.case_ids})
+        said.append(
+            f"Threshold and temperature come from {units} validation units and are taken as fixed: "
+            "the intervals leave their uncertainty out."
         )
-        other = draw([constant], self.how)[0, "accuracy"]
-        mine = mean_draws([draws[place, "accuracy"] for place in places])
-        return _compare((model, MAJORITY), "accuracy", mine - other, self.how)
-
-
-def _rule(key: object, validation: Mapping[Any, Predictions], plan: AnalysisPlan) -> str:
-    """Say how a threshold was chosen."""
-    return str(plan.operating_point) + ", on validation" if key in validation else "0.5"
-
-
-def _estimates(
-    runs: Sequence[Run], draws: Mapping[Key, Draws], how: Resampling
-) -> dict[str, dict[str, Estimate]]:
-    """Turn draws into estimates, by model; several seeds are averaged."""
-    models = _by_model(runs)
-    names = [name for place, name in draws if place == 0]
-    found: dict[str, dict[str, Estimate]] = {}
-    for model, own in models.items():
-        places = [place for place, run in enumerate(runs) if run.model == model]
-        found[model] = {
-            name: estimate(name, [draws[place, name] for place in places], own, how)
-            for name in names
-        }
-    return found
-
-
-def _compare(names: tuple[str, str], metric: str, difference: Draws, how: Resampling) -> Comparison:
-    """Compare by the paired bootstrap."""
-    low, high, kind = bootstrap_interval(difference)
-    if difference.is_constant and np.isfinite(difference.value) and difference.num_clusters > 1:
-        low = high = difference.value
-    p_value = bootstrap_p_value(difference) if kind != "none" else float("nan")
-    return Comparison(
-        a=names[0],
-        b=names[1],
-        metric=metric,
-        difference=difference.value,
-        low=low,
-        high=high,
-        sentence=sentence(names, metric, (difference.value, low, high)),
-        p_value=p_value,
-        method=f"paired bootstrap over {how.noun}, {kind}, {how.resamples}",
-    )
-
-
-def _exact(pair: Comparison, models: Mapping[str, Sequence[Run]]) -> Comparison:
-    """Add DeLong's or McNemar's p-value to the method's words where one score a patient stands."""
-    a, b = models[pair.a], models[pair.b]
-    sample, other = a[0].sample, b[0].sample
-    if len(a) > 1 or len(b) > 1 or "patients" not in pair.method:
-        return pair
-    if pair.metric == "accuracy":
-        p_value = mcnemar_test(sample.y_true == sample.decision, other.y_true == other.decision)
-        name = "McNemar"
-    elif pair.metric == "roc_auc_score" and sample.positive is not None:
-        truth, k = sample.y_true == sample.positive, sample.positive
-        if min(truth.sum(), (~truth).sum()) < 2:
-            return pair
-        scores = sample.probabilities[:, k], other.probabilities[:, k]
-        p_value, name = delong_test(truth, *scores)[3], "DeLong"
-    else:
-        return pair
-    return Comparison(**(_fields(pair) | {"method": f"{pair.method}; {name} p = {p_value:.3f}"}))
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return said
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Turn an evaluation into what ``evaluation.json`` holds; NaN becomes null."""
-    plain = _plain(_fields(evaluation))
+    plain = _plain({name: getattr(evaluation, name) for name in Evaluation.__dataclass_fields__})
     return {key: plain[key] for key in Evaluation.__dataclass_fields__}
 
 
@@ -442,6 +362,17 @@ def from_json(content: Mapping[str, Any]) -> Evaluation:
             }
             for split, models in content.get(level, {}).items()
         }
+    known["by_class"] = {
+        split: {
+            model: {
+                name: {metric: Estimate(**_numbers(cell)) for metric, cell in cells.items()}
+                for name, cells in classes.items()
+            }
+            for model, classes in models.items()
+        }
+        for split, models in content.get("by_class", {}).items()
+    }
+    known["shortcuts"] = tuple(content.get("shortcuts", ()))
     known["comparisons"] = tuple(Comparison(**_numbers(c)) for c in content["comparisons"])
     known["warnings"] = tuple(content["warnings"])
     points = content.get("operating_points", {})
@@ -449,7 +380,7 @@ def from_json(content: Mapping[str, Any]) -> Evaluation:
     return Evaluation(**known)
 
 
-_NUMBERS = ("value", "low", "high", "difference", "p_value", "p_value_holm")
+_NUMBERS = ("value", "low", "high", "difference", "p_value", "p_value_holm", "exact_p_value")
 
 
 def _numbers(cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,8 +50,10 @@ def measure(sample: Sample, weights: Float[np.ndarray, "*resample case"]) -> dic
     )
     target = sample.positive
     values: dict[str, Any] = {
-        "roc_auc_score": _by_rank(metric.roc_auc_score, sample, weights),
-        "average_precision_score": _by_rank(metric.average_precision_score, sample, weights),
+        "roc_auc_score": _by_rank(metric.roc_auc_score, sample, weights=weights),
+        "average_precision_score": _by_rank(
+            metric.average_precision_score, sample, weights=weights
+        ),
         "accuracy": metric.accuracy(confusion),
         "balanced_accuracy": metric.balanced_accuracy(confusion),
         "sensitivity": metric.sensitivity(confusion, target=target),
@@ -72,13 +74,13 @@ def measure(sample: Sample, weights: Float[np.ndarray, "*resample case"]) -> dic
     return values | measure_probabilities(sample, weights)
 
 
-def _by_rank(function: metric.BinaryMetric, sample: Sample, weights: Any) -> Any:
+def _by_rank(function: metric.BinaryMetric, sample: Sample, *, weights: Any) -> Any:
     """Give a rank metric: of the positive class, or averaged one-vs-rest."""
     if sample.positive is not None:
         score = sample.probabilities[:, sample.positive]
-        return function(sample.y_true == sample.positive, score, weights)
+        return function(sample.y_true == sample.positive, score, weights=weights)
     truth = metric.one_hot(sample.y_true, num_classes=sample.probabilities.shape[1])
-    return metric.macro_average(function, truth, sample.probabilities, weights)
+    return metric.macro_average(function, truth, y_score=sample.probabilities, weights=weights)
 
 
 def measure_probabilities(
@@ -88,15 +90,17 @@ def measure_probabilities(
     outcome, stated = sample.stated()
     edges = equal_count_edges(stated)
     values: dict[str, Any] = {
-        "brier_score_loss": metric.brier_score_loss(sample.y_true, sample.probabilities, weights),
-        "log_loss": metric.log_loss(sample.y_true, sample.probabilities, weights),
-        "expected_calibration_error": expected_calibration_error(outcome, stated, weights),
+        "brier_score_loss": metric.brier_score_loss(
+            sample.y_true, sample.probabilities, weights=weights
+        ),
+        "log_loss": metric.log_loss(sample.y_true, sample.probabilities, weights=weights),
+        "expected_calibration_error": expected_calibration_error(outcome, stated, weights=weights),
         "adaptive_calibration_error": expected_calibration_error(
-            outcome, stated, weights, edges=edges
+            outcome, stated, weights=weights, edges=edges
         ),
     }
     if sample.positive is not None:
-        intercept, slope = calibration_intercept_slope(outcome, stated, weights)
+        intercept, slope = calibration_intercept_slope(outcome, stated, weights=weights)
         values |= {"calibration_intercept": intercept, "calibration_slope": slope}
     return values
 

@@ -5,16 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from vitrail.evaluation.level import Resampling, Run, draw, estimate
-from vitrail.evaluation.measure import Sample, measure
+from vitrail.evaluation.intervals import Resampling, draw, estimates
+from vitrail.evaluation.measure import Sample
+from vitrail.evaluation.scored import Run
 from vitrail.records import Estimate
 
 GAP_METRIC = "balanced_accuracy"
 
 
 def subgroup(
-    runs: Sequence[Run], groups: Mapping[str, str], how: Resampling
-) -> dict[str, dict[str, object]]:
+    runs: Sequence[Run], groups: Mapping[str, str], *, how: Resampling
+) -> dict[str, object]:
     """Measure the runs of one model in each group of one column.
 
     Args:
@@ -27,19 +28,14 @@ def subgroup(
         and their difference), the gap None where fewer than two groups define the metric.
     """
     names = np.array([groups.get(name, "") for name in runs[0].case_ids])
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, Estimate]] = {}
     values: dict[str, float] = {}
     for group in sorted(set(names.tolist()) - {""}):
         own = [_only(run, names == group) for run in runs]
-        draws = draw(own, how)
-        metrics = measure(own[0].sample, np.ones(len(own[0].case_ids)))
-        estimates: dict[str, Estimate] = {
-            name: estimate(name, [draws[place, name] for place in range(len(own))], own, how)
-            for name in metrics
-        }
-        found[group] = estimates
-        if np.isfinite(estimates[GAP_METRIC].value):
-            values[group] = estimates[GAP_METRIC].value
+        found[group] = estimates(own, draw(own, how), how=how)[runs[0].model]
+        value = found[group][GAP_METRIC].value
+        if np.isfinite(value):
+            values[group] = value
     gap: dict[str, object] = {}
     if len(values) > 1:
         high, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)

@@ -17,9 +17,9 @@ class RollUp:
 
     Attributes:
         how: ``mean``; ``max`` (the image most like each class); ``top_k`` (mean of the ``k`` images
-            most like each class); ``vote`` (share of images whose likeliest class it is). ``max`` and
-            ``top_k`` look at the positive class alone in a binary task; with more classes the
-            results are divided by their sum.
+            most like each class); ``vote`` (share of images whose likeliest class it is).
+            ``max`` and ``top_k`` look at the positive class alone in a binary task; with more
+            classes the results are divided by their sum.
         k: For ``top_k``; patients with fewer images use them all.
     """
 
@@ -33,7 +33,7 @@ class RollUp:
 
 
 def _combine(
-    rows: Float[np.ndarray, "image class"], roll_up: RollUp, positive: int | None
+    rows: Float[np.ndarray, "image class"], *, roll_up: RollUp, positive: int | None
 ) -> Float[np.ndarray, " class"]:
     """Roll one patient's images up."""
     if roll_up.how == "mean":
@@ -92,6 +92,9 @@ def to_patients(
         case_ids=tuple(patients),
         y_true=predictions.y_true[[rows[patient][0] for patient in patients]],
         probabilities=np.stack(
-            [_combine(probabilities[rows[patient]], roll_up, positive) for patient in patients]
+            [
+                _combine(probabilities[rows[patient]], roll_up=roll_up, positive=positive)
+                for patient in patients
+            ]
         ),
     )

@@ -286,10 +286,11 @@ def _probed_readout(
             return "cls_and_patch_mean"
         if rows == list(range(tokens)) and tokens in means.ratios:
             return "token_mean"
+    span = f"rows {rows[0]} to {rows[-1]} ({len(rows)} of {tokens})" if rows else "no row (zeros?)"
     raise AnatomyError(
         "model",
-        f"its answer depends on rows {rows[0]} to {rows[-1]} ({len(rows)} of {tokens}) of the last "
-        f"layer, and the means seen average {sorted(means.ratios) or 'nothing'}",
+        f"its answer depends on {span} of the last layer, and the means seen average "
+        f"{sorted(means.ratios) or 'nothing'}",
         f"with {prefix} tokens before the patches, the class token, a pair, a mean of patches or "
         "tokens, or attention pooling must be read",
         _REMEDY,
@@ -323,7 +324,7 @@ def _any_image(model: nn.Module) -> Float[Tensor, "1 channel height width"]:
     Raises:
         AnatomyError: If it names none.
     """
-    size = _image_size(model)
+    size = image_size(model)
     convolution = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
     channels = convolution.in_channels if convolution is not None else 3
     if size is None:
@@ -338,7 +339,7 @@ def _any_image(model: nn.Module) -> Float[Tensor, "1 channel height width"]:
     return torch.randn(1, channels, *size, generator=generator).to(parameter)
 
 
-def _image_size(model: nn.Module) -> tuple[int, int] | None:
+def image_size(model: nn.Module) -> tuple[int, int] | None:
     """Return the first ``img_size`` or ``image_size`` that a module names."""
     for module in model.modules():
         for name in ("img_size", "image_size"):

@@ -42,7 +42,7 @@ def grad_cam(request: Request, *, layer: int = -1) -> Scores:
     Raises:
         MethodError: If the layer does not exist or no feature map is seen.
 
-    Source: selvaraju2017, equations 1 and 2.
+    Source: selvaraju2017, section 3.
 
     Differs: the paper's positive part is left to the display, so that evidence against is kept;
     pytorch-grad-cam takes it, then stretches the map to [0, 1] image by image.

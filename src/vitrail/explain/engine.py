@@ -1,21 +1,23 @@
 """The one call: check the question, run the method, put its scores on the patch grid."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.errors import InputError, MethodError
-from vitrail.explain.anatomy import Anatomy, patch_size
+from vitrail.errors import InputError, MethodError, VitrailError
+from vitrail.explain.anatomy import Anatomy, image_size, patch_size
 from vitrail.explain.anatomy import anatomy as find_anatomy
 from vitrail.explain.attribution import Attribution
 from vitrail.explain.registry import Method, Scores, find_method
 from vitrail.explain.request import Request
 from vitrail.explain.rollout import attention_of
-from vitrail.explain.target import Selection, Target
+from vitrail.explain.target import Selection, Target, plain_target
 
 logger = logging.getLogger("vitrail")
 
@@ -69,6 +71,7 @@ def explain(
     chosen = find_method(method)
     settled = chosen.settle(parameters)
     _check_model(model)
+    target = plain_target(target)
     _check_question(chosen, target, versus=versus)
     images = _as_input(model, images)
     every = isinstance(target, str) and target == "all"
@@ -81,7 +84,8 @@ def explain(
         return chosen.function(request, **settled), selection
 
     _check_target_length(target, len(images))
-    parts = _in_batches(run, len(images), generator=settled.get("generator"))
+    with _size_refused(model, images):
+        parts = _in_batches(run, len(images), generator=settled.get("generator"))
     scores = _joined([scores for scores, _ in parts])
     classes = [selection.classes for _, selection in parts]
     known = [part for part in classes if part is not None] if chosen.class_specific else []
@@ -120,7 +124,8 @@ def attention_maps(
         selection=Selection(lambda _: torch.zeros(len(images))),
         given_anatomy=anatomy,
     )
-    return attention_of(request.record())
+    with _size_refused(model, request.images):
+        return attention_of(request.record())
 
 
 def _check_model(model: nn.Module) -> None:
@@ -166,9 +171,7 @@ def _check_question(method: Method, target: Target, *, versus: int | None) -> No
 
 def _check_target_length(target: Target, batch: int) -> None:
     """Refuse a sequence of classes that is not one class an image."""
-    if isinstance(target, Tensor) and target.ndim == 0:
-        return
-    if isinstance(target, (str, int)) or callable(target):
+    if isinstance(target, (str, int, float, np.integer)) or callable(target):
         return
     if len(target) != batch:
         raise InputError(
@@ -203,6 +206,23 @@ def _as_input(model: nn.Module, images: Tensor) -> Float[Tensor, "batch channel 
         )
     parameter = next(model.parameters(), images)
     return images.detach().to(parameter.device, parameter.dtype)
+
+
+@contextmanager
+def _size_refused(model: nn.Module, images: Tensor) -> Iterator[None]:
+    """Say it in our words where a model refuses images of another size than its own."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, ValueError) as error:
+        own, came = image_size(model), (images.shape[-2], images.shape[-1])
+        if isinstance(error, VitrailError) or own in {None, came} or _is_out_of_memory(error):
+            raise
+        raise InputError(
+            "images",
+            f"{came[0]}x{came[1]} px",
+            f"the model takes {' x '.join(map(str, own or ()))} px and refused: {error}",
+            "resize them, or build the model for this size",
+        ) from error
 
 
 def _in_batches(

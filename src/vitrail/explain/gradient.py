@@ -76,7 +76,7 @@ def integrated_gradients(
     Raises:
         MethodError: If ``steps`` or ``rule`` cannot be used.
 
-    Source: sundararajan2017, equation 1 and section 5.
+    Source: sundararajan2017, section 3 (the method), section 5 (the sum in its place).
 
     Differs: Captum's ``riemann_trapezoid`` has weights that sum to (steps - 1) / steps, so that its
     attributions are too small by that factor; it is not offered here.

@@ -100,8 +100,8 @@ class AttentionLayer:
         for low in range(start, stop, step):
             yield low, min(low + step, stop)
 
-    def attention_gradient(  # noqa: PLR0917 (a range of queries, as attention() takes it)
-        self, output_gradient: Float[Tensor, "*any"], start: int = 0, stop: int | None = None
+    def attention_gradient(
+        self, output_gradient: Float[Tensor, "*any"], *, start: int = 0, stop: int | None = None
     ) -> Float[Tensor, "*target batch head query key"]:
         """Turn dy/dO into dy/dA = (dy/dO) Vᵀ for the rows ``start`` to ``stop``.
 

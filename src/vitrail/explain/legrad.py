@@ -43,7 +43,7 @@ def legrad(request: Request, *, readout: str = "mean", start_layer: int = 0) -> 
     Raises:
         MethodError: If the read-out or layer does not exist, or last norm and head cannot be told.
 
-    Source: bousselham2025legrad, section 3, equations 6 to 10.
+    Source: bousselham2025legrad, section 3.
 
     Differs: the authors' code sums over layers where torch-cam and this average them, and stretches
     the map to [0, 1]; it serves OpenCLIP models only.
@@ -109,7 +109,7 @@ def _mean_positive(layer: AttentionLayer, slope: Tensor) -> Float[Tensor, "targe
     _, heads, queries, _ = layer.shape
     total: Tensor | None = None
     for start, stop in layer.blocks(2**20):
-        part = layer.attention_gradient(slope, start, stop).relu_().sum(dim=(2, 3))
+        part = layer.attention_gradient(slope, start=start, stop=stop).relu_().sum(dim=(2, 3))
         total = part if total is None else total + part
     assert total is not None  # noqa: S101 (a layer has queries)
     return total / (heads * queries)

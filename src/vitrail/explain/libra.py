@@ -210,7 +210,7 @@ def libra(request: Request, *, variant: str = "fullgrad_plus") -> Scores:
     Raises:
         MethodError: If the variant is unknown or the blocks' inputs cannot be told.
 
-    Source: mehri2025libragrad, sections 4 and 5; srinivas2019fullgrad for the biases.
+    Source: mehri2025libragrad; srinivas2019fullgrad for the biases.
 
     Differs: the authors' preset explains the softmax probability and suppresses some patches'
     embedding gradients; here the target is the logit and nothing is suppressed.

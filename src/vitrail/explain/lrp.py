@@ -65,9 +65,9 @@ def attn_lrp(request: Request, *, gamma: Gammas | None = None) -> Scores:
 
     With R relevance, s = softmax(x), O = A V, in the paper's rules (ε → 0)::
 
-        softmax            R(x_i) = x_i (R(s_i) - s_i Σ_j R(s_j))          (eq. 13)
-        matrix product     R(A_ij) = A_ij Σ_p V_jp R(O_ip) / (2 O_ip)      (eq. 15), V likewise
-        LayerNorm, GELU    R(x) in proportion to the output                (eqs. 8 and 10)
+        softmax            R(x_i) = x_i (R(s_i) - s_i Σ_j R(s_j))          (prop. 3.1)
+        matrix product     R(A_ij) = A_ij Σ_p V_jp R(O_ip) / (2 O_ip)      (prop. 3.3), V likewise
+        LayerNorm, GELU    R(x) in proportion to the output                (prop. 3.4)
         linear             R(x_i) = Σ_j x_i w_ji R(z_j) / z_j              (eq. 8)
 
     R(x)/x of the softmax rule is the ordinary softmax gradient; each product halves: so values get

@@ -6,16 +6,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.errors import MethodError
 from vitrail.explain.anatomy import Anatomy, patch_size
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Request
+from vitrail.explain.shortening import Shortened, first_block_call
+from vitrail.explain.target import logits_of
 from vitrail.explain.tokens import Intercept, entered
 from vitrail.explain.variants import chunks, score_all, tiled
 
 _SOFTMAX = frozenset({"softmax"})
+_SAME = 1e-5
+"""Largest difference, relative to the largest score, at which two ways count as the same."""
 
 
 @register(
@@ -83,7 +87,8 @@ def token_drop(request: Request, *, batch_size: int = 32) -> Scores:
 
     The token is masked as a key in every layer and left out of the pooling; nothing takes its
     place, so no value has to be invented for what is hidden. On models with absolute positions this
-    equals running the model on a sequence that is shorter by one.
+    equals a sequence that is shorter by one; whether it does is tried on the first image, and where
+    the two agree the sequence is really shortened.
 
     Args:
         request: Model, images and target.
@@ -103,11 +108,12 @@ def token_drop(request: Request, *, batch_size: int = 32) -> Scores:
     with torch.no_grad():
         whole = request.scores(request.images)
     parts = []
+    cut = shorter_cut(request, layout)
     for part in chunks(layout.num_patches, batch=len(request.images), batch_size=batch_size):
         keep = torch.ones(len(part), layout.num_tokens, dtype=torch.bool)
         for place, number in enumerate(part):
             keep[place, layout.num_prefix_tokens + number] = False
-        parts.append(score_kept(request, keep, layout=layout))
+        parts.append(score_kept(request, keep, layout=layout, cut=cut))
     found = torch.cat(parts, dim=1)
     lost = (whole.to(found.dtype).unsqueeze(1) - found).transpose(1, 2)
     return Scores(tokens=F.pad(lost, (layout.num_prefix_tokens, 0)))
@@ -155,7 +161,7 @@ def rise(
     Raises:
         MethodError: If a parameter is out of range.
 
-    Source: petsiuk2018rise, section 3, equations 5 and 6.
+    Source: petsiuk2018rise, section 3.
 
     Differs: the paper weights by the softmax probability; here by the target's score (the logit, or
     what a callable ``target`` returns).
@@ -213,24 +219,55 @@ def smooth_mask(
     return large[0, :, top : top + height, left : left + width]
 
 
-def score_kept(
-    request: Request, keep: Bool[Tensor, "variant token"], *, layout: Anatomy
-) -> Float[Tensor, "target variant batch"]:
-    """Score the images with only some of their tokens, in one pass; at least float32.
+def shorter_cut(request: Request, layout: Anatomy) -> int | None:
+    """Return where tokens can be left out of the sequence with the same answer, or None.
+
+    Nothing is assumed: both ways are tried on the first image, with a third of the patches left
+    out.
+    """
+    image = request.images[:1]
+    cut = first_block_call(request.model, image)
+    if cut is None:
+        return None
+    keep = torch.arange(layout.num_tokens).sub(layout.num_prefix_tokens).remainder(3).ne(1)
+    keep[: layout.num_prefix_tokens + 1] = True
+    masked = tokens_left_out(request.model, image, keep=keep[None], layout=layout)
+    try:
+        shorter = tokens_left_out(request.model, image, keep=keep[None], layout=layout, cut=cut)
+        first, second = (part.detach().float() for part in (logits_of(shorter), logits_of(masked)))
+    except Exception:  # noqa: BLE001 (a model may do anything with a length it never saw)
+        return None
+    return cut if bool((first - second).abs().max() <= _SAME * second.abs().max()) else None
+
+
+def tokens_left_out(
+    model: nn.Module,
+    images: Float[Tensor, "batch channel height width"],
+    *,
+    keep: Bool[Tensor, "batch token"],
+    layout: Anatomy,
+    cut: int | None = None,
+) -> Any:
+    """Run a model on images with only some of their tokens, and return its output.
 
     Args:
-        request: Model, images and a settled target.
-        keep: Which tokens take part, one row a variant; prefix tokens must.
+        model: In eval mode.
+        images: Whatever the model takes.
+        keep: Which tokens of each image take part; prefix tokens must.
         layout: The model's tokens.
+        cut: From :func:`shorter_cut`, to leave the others out of the sequence (each image must then
+            keep equally many); None masks them as keys everywhere and leaves them out of pooling.
 
     Raises:
         MethodError: If no attention or, where tokens are pooled, no pooling was found to mask.
     """
-    count, batch = len(keep), len(request.images)
-    images = request.images.repeat(count, 1, 1, 1)
-    mode = _Dropped(keep.to(images.device).repeat_interleave(batch, dim=0), layout)
-    with torch.no_grad(), entered(request.model, mode):
-        scores = tiled(request.selection, count).scores(request.model(images))
+    keep = keep.to(images.device)
+    if cut is not None:
+        with torch.no_grad(), entered(model, Shortened(cut, keep)):
+            return model(images)
+    mode = Dropped(keep, layout)
+    with torch.no_grad(), entered(model, mode):
+        output = model(images)
     pools = layout.readout in {"patch_mean", "token_mean", "cls_and_patch_mean"}
     if not mode.masked or (pools and not mode.pooled):
         raise MethodError(
@@ -239,6 +276,29 @@ def score_kept(
             "every token must be left out of attention and of pooling",
             "use 'occlusion', which hides pixels",
         )
+    return output
+
+
+def score_kept(
+    request: Request,
+    keep: Bool[Tensor, "variant token"],
+    *,
+    layout: Anatomy,
+    cut: int | None = None,
+) -> Float[Tensor, "target variant batch"]:
+    """Score the images with only some of their tokens, in one pass; at least float32.
+
+    Args:
+        request: Model, images and a settled target.
+        keep: Which tokens take part, one row a variant; prefix tokens must.
+        layout: The model's tokens.
+        cut: As of :func:`tokens_left_out`.
+    """
+    count, batch = len(keep), len(request.images)
+    images = request.images.repeat(count, 1, 1, 1)
+    repeated = keep.repeat_interleave(batch, dim=0)
+    output = tokens_left_out(request.model, images, keep=repeated, layout=layout, cut=cut)
+    scores = tiled(request.selection, count).scores(output)
     scores = scores.float() if scores.dtype.itemsize < 4 else scores
     return scores.reshape(-1, count, batch)
 
@@ -264,7 +324,7 @@ def _patch(request: Request, given: tuple[int, int] | None) -> tuple[int, int]:
     return size
 
 
-class _Dropped(Intercept):
+class Dropped(Intercept):
     """Masks tokens as keys of every attention, and leaves them out of means over tokens.
 
     Args:

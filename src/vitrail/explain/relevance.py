@@ -31,7 +31,7 @@ def relevance(request: Request, *, start_layer: int = 0) -> Scores:
 
         r ← r + r · mean_h (A_l ⊙ G_l)⁺        for l = last, ..., start_layer
 
-    which is the read-out row of the paper's R ← R + Ā_l R, R = I (eqs. 5 and 6).
+    which is the read-out row of the paper's R ← R + Ā_l R, R = I.
 
     Args:
         request: Model, images and target.
@@ -40,7 +40,7 @@ def relevance(request: Request, *, start_layer: int = 0) -> Scores:
     Returns:
         Non-negative scores of the tokens; the read-out's own starting weight (identity) is kept.
 
-    Source: chefer2021generic, section 3.1, equations 5 and 6.
+    Source: chefer2021generic, section 3.
 
     Differs: nothing. The authors' notebooks stretch the map to [0, 1] for display; gradient rollout
     takes the mean over heads before the positive part, this the positive part first.
@@ -82,7 +82,7 @@ def gradient_rollout(
     Raises:
         MethodError: If ``discard_ratio`` is not in [0, 1).
 
-    Source: gildenblat2020 (an idea without a paper); abnar2020 for the rollout itself.
+    Source: gildenblat2020 (an idea without a paper); abnar2020quantifying for the rollout itself.
 
     Differs: vit-explain multiplies layer l's attention by layer L+1-l's gradient, takes that
     gradient before the softmax instead of after it, and divides columns by row sums; its default
@@ -149,10 +149,9 @@ def _relevance_step(
     """Return r · mean_h (A ⊙ G)⁺; r is non-negative, so it may go under the positive part."""
     added = torch.zeros_like(row)
     for start, stop in blocks(layer, row):
-        weighted = layer.attention_gradient(gradient, start, stop)
-        weighted.mul_(layer.attention(start, stop)).relu_()
-        weight = row[..., None, start:stop, None].to(weighted.dtype)
-        added += weighted.mul_(weight).sum(dim=(2, 3)).to(added.dtype)
+        weighted = layer.attention_gradient(gradient, start=start, stop=stop)
+        fused = weighted.mul_(layer.attention(start, stop)).relu_().sum(dim=2)
+        added += (row[..., None, start:stop].to(fused.dtype) @ fused).squeeze(-2).to(added.dtype)
     return added / layer.shape[1]
 
 
@@ -168,7 +167,7 @@ def _rollout_step(
     ranges = [(0, layer.shape[2])] if whole else blocks(layer, row)
     rolled = torch.zeros_like(row)
     for start, stop in ranges:
-        weighted = layer.attention_gradient(gradient, start, stop)
+        weighted = layer.attention_gradient(gradient, start=start, stop=stop)
         fused = weighted.mul_(layer.attention(start, stop)).mean(dim=2).relu_()
         if whole:
             fused = _without_smallest(fused, discard_ratio)

@@ -34,7 +34,7 @@ class Recording:
     def output_gradients(self) -> tuple[Float[Tensor, "target *output"], ...]:
         """Return dy/dO of each layer (the pool's last, if there is one), of all targets at once.
 
-        Turn it into rows of dy/dA by ``layer.attention_gradient(gradient, start, stop)``.
+        Turn it into rows of dy/dA by ``layer.attention_gradient``.
         """
         parts = self.layers if self.pool is None else (*self.layers, self.pool)
         outputs = [part.output for part in parts if part.output is not None]

@@ -2,15 +2,26 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitrail.errors import InputError, NumericalError
 
-Target = str | int | Sequence[int] | Tensor | Callable[..., Tensor]
+Target = str | int | Sequence[int] | Tensor | np.integer | np.ndarray | Callable[..., Any]
 """``"predicted"``, ``"all"``, a class, one class an image, or a callable: output → [batch]."""
+
+
+def plain_target(target: Target) -> Target:
+    """Return the target with numpy's and torch's single numbers as int, arrays as tensors."""
+    if isinstance(target, np.ndarray):
+        return torch.from_numpy(target)
+    if isinstance(target, np.integer) or (isinstance(target, Tensor) and target.ndim == 0):
+        return int(target)
+    return target
 
 
 def logits_of(output: object) -> Float[Tensor, "batch class"]:
@@ -88,22 +99,26 @@ class Selection:
     def part(self, start: int, stop: int) -> "Selection":
         """Return the selection of the images ``start`` to ``stop``, end exclusive."""
         target = self.target
-        if isinstance(target, Tensor) and target.ndim == 0:
-            target = int(target)
         if isinstance(target, (Sequence, Tensor)) and not isinstance(target, str):
             target = target[start:stop]
         return Selection(target, self.versus)
 
     def _called(
-        self, function: Callable[..., Tensor], output: object
+        self, function: Callable[..., Any], output: object
     ) -> Float[Tensor, "target batch"]:
         """Return a callable's numbers, checked."""
         scores = function(output)
-        if not isinstance(scores, Tensor) or scores.ndim != 1:
+        given = getattr(output, "logits", output)
+        batch = f" for {len(given)} images" if isinstance(given, Tensor) and given.ndim else ""
+        if (
+            not isinstance(scores, Tensor)
+            or scores.ndim != 1
+            or (batch and isinstance(given, Tensor) and len(scores) != len(given))
+        ):
             came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise InputError(
                 "target",
-                f"the callable returned {came}",
+                f"the callable returned {came}{batch}",
                 "it must return one number an image: a tensor [batch]",
                 "return for example output[:, 1] - output[:, 0]",
             )

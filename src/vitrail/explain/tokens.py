@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from vitrail.errors import MethodError
 from vitrail.explain.anatomy import Anatomy
-from vitrail.explain.trace import _is_compiled, _plain_multi_head_attention
+from vitrail.explain.trace import is_compiled, plain_multi_head_attention
 
 _NORMS = frozenset({"layer_norm", "rms_norm"})
 
@@ -46,7 +46,7 @@ class Intercept(TorchFunctionMode):
         self.sequence_first = True
         try:
             with self:
-                return _plain_multi_head_attention(*args, **kwargs)
+                return plain_multi_head_attention(*args, **kwargs)
         finally:
             self.sequence_first = False
 
@@ -66,7 +66,7 @@ class Intercept(TorchFunctionMode):
 def entered(model: nn.Module, *modes: TorchFunctionMode) -> Iterator[None]:
     """Enter modes, the last one innermost (it sees calls first); compiled models run eagerly."""
     with ExitStack() as stack:
-        if _is_compiled(model):
+        if is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for mode in modes:
             stack.enter_context(mode)

@@ -25,10 +25,11 @@ __all__ = ["AttentionLayer", "AttentionTrace", "accumulation_dtype", "capture"]
 
 _SOFTMAX = frozenset({"softmax", "_softmax"})
 _KEEPS_ATTENTION = frozenset({"dropout", "to", "type", "type_as", "float", "contiguous", "clone"})
+_PROJECTIONS = frozenset({"linear", "conv1d", "conv2d"})
 _PRODUCT = frozenset({"matmul", "__matmul__", "bmm", "einsum"})
 _FOREIGN = ("flash_attn", "flash_attention", "flex_attention", "efficient_attention", "sageattn")
 
-_plain_multi_head_attention = types.FunctionType(
+plain_multi_head_attention = types.FunctionType(
     F.multi_head_attention_forward.__code__,
     {**vars(F), "has_torch_function": lambda _: False},
     "multi_head_attention_forward",
@@ -67,7 +68,7 @@ def capture(
     """
     recorder = _Recorder(model, keep_output=keep_output, fold_targets=fold_targets)
     with ExitStack() as stack:
-        if _is_compiled(model):
+        if is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(recorder)
         try:
@@ -80,7 +81,7 @@ def capture(
     recorder.finish()
 
 
-def _is_compiled(model: nn.Module) -> bool:
+def is_compiled(model: nn.Module) -> bool:
     """Tell whether any part of the model was given to ``torch.compile``."""
     return any(
         "_orig_mod" in vars(module).get("_modules", {})
@@ -129,7 +130,7 @@ class _Recorder(TorchFunctionMode):
         self, name: str, args: tuple[Any, ...], *, kwargs: dict[str, Any], result: Any
     ) -> None:
         """Note projections, and follow a softmax to its product with the values."""
-        if name == "linear":
+        if name in _PROJECTIONS:
             self._projection = args[1] if len(args) > 1 else kwargs["weight"]
         elif name in _SOFTMAX:
             axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
@@ -214,7 +215,7 @@ class _Recorder(TorchFunctionMode):
         self._num_heads = kwargs.get("num_heads", args[4] if len(args) > 4 else None)
         try:
             with self:
-                return _plain_multi_head_attention(*args, **kwargs)
+                return plain_multi_head_attention(*args, **kwargs)
         finally:
             self._num_heads = None
 

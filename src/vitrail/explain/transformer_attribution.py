@@ -56,12 +56,12 @@ def transformer_attribution(request: Request, *, start_layer: int = 0) -> Scores
         from float64 by a few hundredths of their maximum.
 
     Raises:
-        MethodError: If the layer does not exist or attention is causal or grouped.
+        MethodError: If the layer does not exist, attention is causal or grouped, or a layer is
+            gated (SwiGLU): the paper has no rule for a product of two different activations.
 
-    Source: chefer2021transformer, section 3, equations 3 to 14.
+    Source: chefer2021transformer, section 3.
 
-    Differs: gated layers, for which the paper has no rule, get the rule of a matrix product: half
-    of the relevance to each factor. Some copies of the authors' code normalize rows; not here.
+    Differs: some copies of the authors' code normalize rows; not here.
     """
     recording = request.record(gradients=True)
     check_start_layer(start_layer, len(recording.layers))
@@ -95,9 +95,9 @@ def _step(
     shares = _ratio(relevance, layer.output.detach())
     added = torch.zeros_like(row)
     for start, stop in blocks(layer, row):
-        weighted = layer.attention_gradient(shares, start, stop)
+        weighted = layer.attention_gradient(shares, start=start, stop=stop)
         weighted.mul_(layer.attention(start, stop)).mul_(0.5)
-        weighted.mul_(layer.attention_gradient(slope, start, stop)).relu_()
+        weighted.mul_(layer.attention_gradient(slope, start=start, stop=stop)).relu_()
         weight = row[..., None, start:stop, None].to(weighted.dtype)
         added += weighted.mul_(weight).sum(dim=(2, 3)).to(added.dtype)
     return added / layer.shape[1]
@@ -105,6 +105,10 @@ def _step(
 
 class _Rules(Intercept):
     """The forward pass as it is; in place of gradients, relevance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._origins: dict[int, tuple[Tensor, Tensor]] = {}
 
     def call(
         self,
@@ -125,10 +129,33 @@ class _Rules(Intercept):
             return _PAIRS[name].apply(*args[:2])
         result = func(*args, **kwargs)
         if name in _UNCHANGED | _FACTORS:
-            source = next((part for part in args if _is_active(part)), None)
+            source = self._source(name, args)
             if source is not None and source.shape == result.shape:
-                return _Unchanged.apply(source, result)
+                result = _Unchanged.apply(source, result)
+                self._origins[id(result)] = result, self._origin(source)
         return result
+
+    def _origin(self, tensor: Tensor) -> Tensor:
+        """Return what a tensor is an activation of: itself, if of nothing."""
+        return self._origins.get(id(tensor), (tensor, tensor))[1]
+
+    def _source(self, name: str, args: tuple[Any, ...]) -> Tensor | None:
+        """Return the tensor that a call is an activation of, or None.
+
+        Raises:
+            MethodError: If it is a product of two different activations: a gate.
+        """
+        if name not in _FACTORS or not _both_active(args):
+            return next((part for part in args if _is_active(part)), None)
+        origin = self._origin(args[0])
+        if self._origin(args[1]) is origin:  # x · sigmoid(1.702 x): one activation, written out
+            return origin
+        raise MethodError(
+            "model",
+            f"a gated layer multiplies two activations of shape {tuple(args[0].shape)}",
+            "the paper has no rule for such a product (SwiGLU)",
+            "use 'relevance', 'libra' or 'attn_lrp'",
+        )
 
 
 def _is_active(part: object) -> bool:
@@ -239,19 +266,6 @@ class _Product(torch.autograd.Function):
         return first * (share @ second.mT), second * (first.mT @ share)
 
 
-class _Gated(torch.autograd.Function):
-    """A product of activations, entry by entry: half of the relevance to each factor."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:  # noqa: ARG004 (torch's signature)
-        first, second = inputs
-        return first * second
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: ARG004 (torch's signature)
-        return gradients[0] / 2, gradients[0] / 2
-
-
 class _Sum(torch.autograd.Function):
     """A residual sum: in proportion to the terms, each image's totals rescaled to |Σa| : |Σb|."""
 
@@ -305,7 +319,6 @@ def _attention(  # noqa: PLR0917 (torch's signature)
 
 _PAIRS: dict[str, Any] = {
     **dict.fromkeys(("add", "__add__", "__radd__", "__iadd__"), _Sum),
-    **dict.fromkeys(("mul", "__mul__", "__rmul__"), _Gated),
     **dict.fromkeys(("matmul", "__matmul__", "bmm"), _Product),
 }
 """The rule of each call on two activations."""

@@ -18,6 +18,8 @@ from vitrail.metrics.classification import Values, Weights, ratio
 NUM_BINS = 10
 _SMALLEST = 1e-7
 _ITERATIONS = 25
+_SETTLED = 1e-6
+_FLAT = 1e-12
 
 
 def equal_width_edges(num_bins: int = NUM_BINS) -> Float[np.ndarray, " edge"]:
@@ -36,6 +38,7 @@ def equal_count_edges(
 def binned(
     outcome: Bool[np.ndarray, " case"],
     probability: Float[np.ndarray, " case"],
+    *,
     edges: Float[np.ndarray, " edge"],
     weights: Weights | None = None,
 ) -> tuple[Any, Any, Any]:
@@ -54,8 +57,8 @@ def binned(
 def expected_calibration_error(
     outcome: Bool[np.ndarray, " case"],
     probability: Float[np.ndarray, " case"],
-    weights: Weights | None = None,
     *,
+    weights: Weights | None = None,
     edges: Float[np.ndarray, " edge"] | None = None,
 ) -> Values:
     """Mean distance, over bins, of the stated probability from the observed frequency.
@@ -69,13 +72,14 @@ def expected_calibration_error(
     Source: guo2017, eq. 3; nixon2019 (adaptive).
     """
     bins = equal_width_edges() if edges is None else edges
-    count, happened, stated = binned(outcome, probability, bins, weights)
+    count, happened, stated = binned(outcome, probability, edges=bins, weights=weights)
     return ratio(np.abs(happened - stated).sum(-1), count.sum(-1))
 
 
 def calibration_intercept_slope(
     outcome: Bool[np.ndarray, " case"],
     probability: Float[np.ndarray, " case"],
+    *,
     weights: Weights | None = None,
 ) -> tuple[Values, Values]:
     """Fit the outcome by the logit of the probability (Cox).
@@ -85,38 +89,84 @@ def calibration_intercept_slope(
         understated) and the slope (below 1: too extreme). NaN where Newton's steps do not settle
         (one class only, or classes that are fully separated).
 
-    Source: vancalster2019, box 1.
+    Source: vancalster2019.
     """
     x = logit(np.clip(probability, _SMALLEST, 1 - _SMALLEST))
-    y = outcome.astype(np.float64)
-    w = np.atleast_2d(np.ones(len(y)) if weights is None else weights)
-    large = np.zeros(len(w))
-    intercept, slope = np.zeros(len(w)), np.ones(len(w))
-    large_step = slope_step = np.full(len(w), np.inf)
-    with np.errstate(all="ignore"):
-        for _ in range(_ITERATIONS):
-            mean = expit(large[:, None] + x)
-            large_step = (w * (y - mean)).sum(-1) / (w * mean * (1 - mean)).sum(-1)
-            large = large + large_step
-            mean = expit(intercept[:, None] + slope[:, None] * x)
-            rest, curve = w * (y - mean), w * mean * (1 - mean)
-            a, b, c = curve.sum(-1), curve @ x, curve @ x**2
-            first, second = rest.sum(-1), rest @ x
-            determinant = a * c - b**2
-            intercept_step = (c * first - b * second) / determinant
-            slope_step = (a * second - b * first) / determinant
-            intercept, slope = intercept + intercept_step, slope + slope_step
-            if not np.any(np.maximum(np.abs(large_step), np.abs(slope_step)) > 1e-9):
-                break
-    large = np.where(np.abs(large_step) < 1e-6, large, np.nan)
-    slope = np.where(np.abs(slope_step) < 1e-6, slope, np.nan)
-    return (large[0], slope[0]) if weights is None or weights.ndim == 1 else (large, slope)
+    rows = np.atleast_2d(np.ones(len(x)) if weights is None else weights)
+    ones = np.ones_like(x)
+    large = _logistic(ones[None], outcome, offset=x, weights=rows)[:, 0]
+    slope = _logistic(np.stack([ones, x]), outcome, offset=np.zeros_like(x), weights=rows)[:, 1]
+    shape = () if weights is None else weights.shape[:-1]
+    return large.reshape(shape), slope.reshape(shape)
+
+
+def _logistic(
+    design: Float[np.ndarray, "parameter case"],
+    outcome: Bool[np.ndarray, " case"],
+    *,
+    offset: Float[np.ndarray, " case"],
+    weights: Float[np.ndarray, "resample case"],
+) -> Float[np.ndarray, "resample parameter"]:
+    """Fit a logistic regression to each resample by Newton's method; NaN where it does not settle.
+
+    All resamples start from the fit to their mean weights, so that few steps are needed; those
+    that have settled are left alone.
+    """
+    start = np.zeros((1, len(design)))
+    mean_weights = weights.mean(0)[None]
+    found = _settle(start, design, outcome=outcome, offset=offset, weights=mean_weights)
+    if np.isnan(found).any():
+        return np.full((len(weights), len(design)), np.nan)
+    start = found + _newton_step(found, design, outcome=outcome, offset=offset, weights=weights)
+    return _settle(start, design, outcome=outcome, offset=offset, weights=weights)
+
+
+def _settle(
+    start: Float[np.ndarray, "resample parameter"],
+    design: Float[np.ndarray, "parameter case"],
+    *,
+    outcome: Bool[np.ndarray, " case"],
+    offset: Float[np.ndarray, " case"],
+    weights: Float[np.ndarray, "resample case"],
+) -> Float[np.ndarray, "resample parameter"]:
+    """Take Newton's steps until none moves; rows that still move at the end become NaN."""
+    found, moving = start.copy(), np.arange(len(weights))
+    for _ in range(_ITERATIONS):
+        step = _newton_step(
+            found[moving], design, outcome=outcome, offset=offset, weights=weights[moving]
+        )
+        found[moving] += step
+        moving = moving[np.abs(step).max(1) > _SETTLED]
+        if not len(moving):
+            return found
+    found[moving] = np.nan
+    return found
+
+
+def _newton_step(
+    found: Float[np.ndarray, "#resample parameter"],
+    design: Float[np.ndarray, "parameter case"],
+    *,
+    outcome: Bool[np.ndarray, " case"],
+    offset: Float[np.ndarray, " case"],
+    weights: Float[np.ndarray, "resample case"],
+) -> Float[np.ndarray, "resample parameter"]:
+    """Give Newton's step of each resample; NaN where its curvature vanishes."""
+    mean = expit(found @ design + offset)
+    gradient = (weights * (outcome - mean)) @ design.T
+    products = (design[:, None] * design).reshape(-1, design.shape[1])
+    curvature = ((weights * mean * (1 - mean)) @ products.T).reshape(-1, len(design), len(design))
+    flat = ~(np.abs(np.linalg.det(curvature)) > _FLAT)
+    curvature[flat] = np.eye(len(design))
+    step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
+    step[flat] = np.nan
+    return np.asarray(step)
 
 
 def _log_probabilities(
     probabilities: Float[np.ndarray, "case class"],
 ) -> Float[np.ndarray, "case class"]:
-    return np.log(np.clip(probabilities, _SMALLEST, 1.0))
+    return np.asarray(np.log(np.clip(probabilities, _SMALLEST, 1.0)))
 
 
 def fit_temperature(
@@ -170,6 +220,7 @@ def fit_vector_scaling(
 
 def apply_vector_scaling(
     probabilities: Float[np.ndarray, "case class"],
+    *,
     scale: Float[np.ndarray, " class"],
     shift: Float[np.ndarray, " class"],
 ) -> Float[np.ndarray, "case class"]:

@@ -7,8 +7,8 @@ whose columns are the decision. A metric that is not defined (no positive case, 
 positive) is NaN, never silently 0; averages over classes leave undefined classes out, like
 scikit-learn.
 
-Several labels a case: truth and scores are ``[case class]``; :func:`macro_average` takes the mean of
-a binary metric over the classes, :func:`exact_match` asks for all labels at once.
+Several labels a case: truth and scores are ``[case class]``; :func:`macro_average` takes the mean
+of a binary metric over the classes, :func:`exact_match` asks for all labels at once.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,25 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_array
 
-Values = Float[np.ndarray, "*resample"] | float
+Values = Float[np.ndarray, "*resample"]
 Weights = Float[np.ndarray, "*resample case"]
 Confusion = Float[np.ndarray, "*resample class class"]
 BinaryMetric = Callable[..., Values]
 
 
-def ratio(numerator: Values, denominator: Values) -> Any:
+def ratio(numerator: Any, denominator: Any) -> Float[np.ndarray, "..."]:
     """Divide; 0/0 is NaN, without a warning."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.true_divide(numerator, denominator)
+        return np.asarray(np.true_divide(numerator, denominator))
 
 
-def mean_defined(values: Float[np.ndarray, "*resample class"]) -> Any:
+def mean_defined(values: Float[np.ndarray, "*resample class"]) -> Values:
     """Average over the last axis, leaving NaN out; NaN where nothing is left."""
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0.0).sum(-1), defined.sum(-1).astype(np.float64))
 
 
-def weighted_mean(values: Float[np.ndarray, " case"], weights: Weights | None = None) -> Any:
+def weighted_mean(values: Float[np.ndarray, " case"], weights: Weights | None = None) -> Values:
     """Average a number that every case has."""
     if weights is None:
         weights = np.ones(len(values))
@@ -79,9 +79,9 @@ def _by_class(confusion: Confusion) -> tuple[Any, Any, Any, Any]:
     return hits, false_positive, false_negative, total - hits - false_positive - false_negative
 
 
-def _of(values: Any, target: int | None) -> Any:
+def _of(values: Float[np.ndarray, "*resample class"], target: int | None) -> Values:
     """Pick one class, or average over the classes where it is defined."""
-    return mean_defined(values) if target is None else values[..., target]
+    return mean_defined(values) if target is None else np.asarray(values[..., target])
 
 
 def accuracy(confusion: Confusion) -> Values:
@@ -143,7 +143,7 @@ def matthews_corrcoef(confusion: Confusion) -> Values:
     truth, decided = confusion.sum(-1), confusion.sum(-2)
     covariance = right * total - (truth * decided).sum(-1)
     spread = (total**2 - (truth**2).sum(-1)) * (total**2 - (decided**2).sum(-1))
-    return np.where(spread > 0, covariance / np.sqrt(np.where(spread > 0, spread, 1.0)), 0.0)[()]
+    return np.where(spread > 0, covariance / np.sqrt(np.where(spread > 0, spread, 1.0)), 0.0)
 
 
 def cohen_kappa_score(confusion: Confusion) -> Values:
@@ -158,29 +158,20 @@ def cohen_kappa_score(confusion: Confusion) -> Values:
 
 
 def predictive_values(
-    sensitivity: float, specificity: float, *, prevalence: float
-) -> tuple[float, float]:
+    sensitivity: Values | float, specificity: Values | float, *, prevalence: float
+) -> tuple[Values, Values]:
     """Give the positive and negative predictive value at a stated prevalence (Bayes' rule).
 
     Example:
         >>> ppv, npv = predictive_values(0.9, 0.9, prevalence=0.01)
-        >>> round(ppv, 3), round(npv, 4)
+        >>> round(float(ppv), 3), round(float(npv), 4)
         (0.083, 0.9989)
     """
     true_positive = sensitivity * prevalence
     true_negative = specificity * (1 - prevalence)
     positive = true_positive + (1 - specificity) * (1 - prevalence)
     negative = true_negative + (1 - sensitivity) * prevalence
-    return float(ratio(true_positive, positive)), float(ratio(true_negative, negative))
-
-
-def exact_match(
-    y_true: Bool[np.ndarray, "case class"],
-    decision: Bool[np.ndarray, "case class"],
-    weights: Weights | None = None,
-) -> Values:
-    """Share of cases all of whose labels are decided rightly (multi-label accuracy)."""
-    return weighted_mean((y_true == decision).all(-1).astype(np.float64), weights)
+    return ratio(true_positive, positive), ratio(true_negative, negative)
 
 
 # --- Ranks -----------------------------------------------------------------------------------
@@ -189,6 +180,7 @@ def exact_match(
 def cumulative_counts(
     y_true: Bool[np.ndarray, " case"],
     y_score: Float[np.ndarray, " case"],
+    *,
     weights: Weights | None = None,
 ) -> tuple[Any, Any, Float[np.ndarray, " threshold"]]:
     """Count false and true positives at every distinct score, the highest first.
@@ -214,6 +206,7 @@ def cumulative_counts(
 def roc_auc_score(
     y_true: Bool[np.ndarray, " case"],
     y_score: Float[np.ndarray, " case"],
+    *,
     weights: Weights | None = None,
 ) -> Values:
     """Give the chance that a positive case scores above a negative one; ties count half.
@@ -223,7 +216,7 @@ def roc_auc_score(
         >>> float(roc_auc_score(y_true, np.array([0.1, 0.4, 0.35, 0.8])))
         0.75
     """
-    false_positive, true_positive, _ = cumulative_counts(y_true, y_score, weights)
+    false_positive, true_positive, _ = cumulative_counts(y_true, y_score, weights=weights)
     middle = true_positive[..., 1:] + true_positive[..., :-1]
     area = np.einsum("...i,...i->...", np.diff(false_positive, axis=-1), middle) / 2
     area = area + false_positive[..., 0] * true_positive[..., 0] / 2
@@ -233,10 +226,11 @@ def roc_auc_score(
 def average_precision_score(
     y_true: Bool[np.ndarray, " case"],
     y_score: Float[np.ndarray, " case"],
+    *,
     weights: Weights | None = None,
 ) -> Values:
     """Average precision over the positives, the step-wise area under precision-recall."""
-    false_positive, true_positive, _ = cumulative_counts(y_true, y_score, weights)
+    false_positive, true_positive, _ = cumulative_counts(y_true, y_score, weights=weights)
     called = false_positive + true_positive
     at_threshold = np.divide(true_positive, called, where=called > 0, out=np.zeros_like(called))
     gained = np.diff(true_positive, axis=-1, prepend=0.0)
@@ -247,16 +241,18 @@ def average_precision_score(
 def macro_average(
     metric: BinaryMetric,
     y_true: Bool[np.ndarray, "case class"],
+    *,
     y_score: Float[np.ndarray, "case class"],
     weights: Weights | None = None,
 ) -> Values:
     """Average a binary metric over the classes where it is defined.
 
-    With ``y_true = one_hot(labels)`` it is the one-vs-rest average; with several labels a case, the
-    macro average over labels.
+    With ``y_true = one_hot(labels)`` it is the one-vs-rest average; with several labels a case,
+    the macro average over labels.
     """
     columns = [
-        np.asarray(metric(y_true[:, k], y_score[:, k], weights)) for k in range(y_true.shape[1])
+        np.asarray(metric(y_true[:, k], y_score[:, k], weights=weights))
+        for k in range(y_true.shape[1])
     ]
     return mean_defined(np.stack(columns, axis=-1))
 
@@ -265,7 +261,7 @@ def one_hot(
     y_true: Int[np.ndarray, " case"], *, num_classes: int
 ) -> Bool[np.ndarray, "case class"]:
     """Turn class indices into one column a class."""
-    return y_true[:, None] == np.arange(num_classes)
+    return np.asarray(y_true[:, None] == np.arange(num_classes))
 
 
 # --- Probabilities ---------------------------------------------------------------------------
@@ -274,6 +270,7 @@ def one_hot(
 def brier_score_loss(
     y_true: Int[np.ndarray, " case"],
     probabilities: Float[np.ndarray, "case class"],
+    *,
     weights: Weights | None = None,
 ) -> Values:
     """Mean squared error of the probabilities.
@@ -291,6 +288,7 @@ def brier_score_loss(
 def log_loss(
     y_true: Int[np.ndarray, " case"],
     probabilities: Float[np.ndarray, "case class"],
+    *,
     weights: Weights | None = None,
 ) -> Values:
     """Mean negative log probability of the true class.

@@ -38,8 +38,7 @@ def bootstrap_p_value(difference: Draws) -> float:
 
 def delong_test(
     y_true: Bool[np.ndarray, " case"],
-    first: Float[np.ndarray, " case"],
-    second: Float[np.ndarray, " case"],
+    scores: Float[np.ndarray, "2 case"],
     *,
     level: float = LEVEL,
 ) -> tuple[float, float, float, float]:
@@ -50,7 +49,7 @@ def delong_test(
 
     Source: delong1988.
     """
-    area, covariance = delong_components(y_true, np.stack([first, second]))
+    area, covariance = delong_components(y_true, scores)
     difference = float(area[0] - area[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     if variance <= 0:
@@ -100,7 +99,7 @@ def signed(number: float) -> str:
     return "+0.000" if text == "-0.000" else text.replace("-", MINUS)
 
 
-def sentence(names: tuple[str, str], metric: str, interval: tuple[float, float, float]) -> str:
+def sentence(names: tuple[str, str], metric: str, *, interval: tuple[float, float, float]) -> str:
     """Say in words what a paired difference shows.
 
     Args:
@@ -109,9 +108,9 @@ def sentence(names: tuple[str, str], metric: str, interval: tuple[float, float, 
         interval: Difference, lower end, upper end.
 
     Example:
-        >>> sentence(("vit", "cnn"), "roc_auc_score", (0.011, -0.014, 0.037))
+        >>> sentence(("vit", "cnn"), "roc_auc_score", interval=(0.011, -0.014, 0.037))
         'vit against cnn, ROC AUC: no evidence of a difference: +0.011 [−0.014, +0.037]'
-    """
+    """  # noqa: RUF002
     first, second = names
     difference, low, high = interval
     opening = f"{first} against {second}, {in_words(metric)}: "

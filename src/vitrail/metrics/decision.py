@@ -28,7 +28,8 @@ class OperatingPoint:
 
     def __post_init__(self) -> None:
         """Refuse numbers that the rule cannot use."""
-        if not 0 <= self.wanted <= 1 and self.rule != "cost":
+        most = np.inf if self.rule == "cost" else 1.0
+        if not 0 <= self.wanted <= most:
             raise InputError(
                 "wanted", str(self.wanted), "a share lies in [0, 1]", "write 95 % as 0.95"
             )
@@ -45,6 +46,7 @@ class OperatingPoint:
 def choose_threshold(
     y_true: Bool[np.ndarray, " case"],
     y_score: Float[np.ndarray, " case"],
+    *,
     point: OperatingPoint,
 ) -> float:
     """Choose the score at or above which a case is called positive.
@@ -80,8 +82,8 @@ def choose_threshold(
 def net_benefit(
     y_true: Bool[np.ndarray, " case"],
     probability: Float[np.ndarray, " case"],
-    weights: Weights | None = None,
     *,
+    weights: Weights | None = None,
     threshold: float,
 ) -> Values:
     """Give true positives a case, less false positives at the exchange rate of the threshold.

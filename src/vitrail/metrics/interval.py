@@ -5,8 +5,11 @@ resample is a row of weights: how often each cluster was drawn. Everything measu
 :func:`bootstrap` sees the same resamples, so differences of two models come out paired.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -24,7 +27,8 @@ FEW_CLUSTERS = 30
 """Below this many clusters the bootstrap is flagged: its intervals are too narrow."""
 _MANY_CLUSTERS = 2000
 """Above this many, BCa and percentile intervals no longer differ and the jackknife is spared."""
-_WEIGHTS_AT_ONCE = 1_000_000
+_WEIGHTS_AT_ONCE = 500_000
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +74,7 @@ def mean_draws(runs: list[Draws]) -> Draws:
 
 
 def resample_weights(
-    num_clusters: int, num_resamples: int, generator: np.random.Generator
+    num_clusters: int, num_resamples: int, *, generator: np.random.Generator
 ) -> Float[np.ndarray, "resample cluster"]:
     """Draw clusters with replacement; a row tells how often each was drawn."""
     drawn = generator.integers(num_clusters, size=(num_resamples, num_clusters))
@@ -102,28 +106,40 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     values = statistic(np.ones((1, len(clusters))))
     at_once = max(1, _WEIGHTS_AT_ONCE // len(clusters))
-    blocks: dict[Key, list[np.ndarray]] = {key: [] for key in values}
-    for start in range(0, resamples, at_once):
-        count = min(at_once, resamples - start)
-        weights = resample_weights(num_clusters, count, generator)
-        for key, drawn in statistic(weights[:, clusters]).items():
-            blocks[key].append(drawn)
-        progress("bootstrap", done=start + count, total=resamples)
-    left_out: dict[Key, list[np.ndarray]] = {key: [np.empty(0)] for key in values}
-    wanted = num_clusters if FEW_CLUSTERS <= num_clusters <= _MANY_CLUSTERS else 0
-    for start in range(0, wanted, at_once):
-        out = np.arange(start, min(start + at_once, wanted))
-        for key, drawn in statistic((clusters != out[:, None]).astype(np.float64)).items():
-            left_out[key].append(drawn)
+
+    def resampled() -> Iterator[Float[np.ndarray, "resample case"]]:
+        for start in range(0, resamples, at_once):
+            count = min(at_once, resamples - start)
+            drawn = resample_weights(num_clusters, count, generator=generator)
+            progress("bootstrap", done=start + count, total=resamples)
+            yield drawn[:, clusters]
+
+    def left_out() -> Iterator[Float[np.ndarray, "resample case"]]:
+        wanted = num_clusters if FEW_CLUSTERS <= num_clusters <= _MANY_CLUSTERS else 0
+        for start in range(0, wanted, at_once):
+            out = np.arange(start, min(start + at_once, wanted))
+            yield (clusters != out[:, None]).astype(np.float64)
+
+    draws = _measured(statistic, resampled())
+    jackknife = _measured(statistic, left_out())
+    nothing = np.empty(0)
     return {
-        key: Draws(
-            float(values[key][0]),
-            np.concatenate(blocks[key]),
-            np.concatenate(left_out[key]),
-            num_clusters,
-        )
-        for key in values
+        key: Draws(float(value[0]), draws[key], jackknife.get(key, nothing), num_clusters)
+        for key, value in values.items()
     }
+
+
+def _measured(
+    statistic: Statistic[Key], blocks: Iterator[Float[np.ndarray, "resample case"]]
+) -> dict[Key, Float[np.ndarray, " resample"]]:
+    """Measure block by block, as many at a time as there are cores; numpy lets threads run."""
+    found: dict[Key, list[np.ndarray]] = {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while ahead := list(islice(blocks, _THREADS)):
+            for values in pool.map(statistic, ahead):
+                for key, value in values.items():
+                    found.setdefault(key, []).append(value)
+    return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def percentile(draws: Draws, *, level: float = LEVEL) -> tuple[float, float]:
@@ -219,21 +235,21 @@ def delong(
     """Give DeLong's interval of one ROC area, one score a patient, on the logit scale.
 
     Needs two cases of each class. On the logit scale the ends stay inside (0, 1) and the coverage
-    near 1 is better than on the plain scale. Where the classes are fully separated DeLong's variance
-    is zero and :func:`separated` is used instead.
+    near 1 is better than on the plain scale. Where the classes are fully separated the variance is
+    zero and :func:`separated` is used instead.
 
-    Source: delong1988; pepe2003, section 5.2 (logit scale).
+    Source: delong1988; pepe2003 (logit scale).
     """
     (area,), ((variance,),) = delong_components(y_true, y_score[None])
     positives, negatives = int(y_true.sum()), int((~y_true).sum())
     if variance <= 0 or not 0 < area < 1:
-        return separated(float(area), positives, negatives, level=level)
+        return separated(float(area), positives=positives, negatives=negatives, level=level)
     half = -ndtri((1 - level) / 2) * np.sqrt(variance) / (area * (1 - area))
     return float(expit(logit(area) - half)), float(expit(logit(area) + half))
 
 
 def separated(
-    area: float, positives: int, negatives: int, *, level: float = LEVEL
+    area: float, *, positives: int, negatives: int, level: float = LEVEL
 ) -> tuple[float, float]:
     """Give Newcombe's score interval of an ROC area, which does not vanish at 0 or 1.
 

@@ -239,6 +239,36 @@ _BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedInput:
+    """What an architecture's published weights were trained on.
+
+    Attributes:
+        size_px: Rows and columns of a picture.
+        mean: Of each of three channels in [0, 1].
+        std: Of each of three channels.
+    """
+
+    size_px: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def trained_input(architecture: str) -> TrainedInput:
+    """Return what timm knows of the input of an architecture's weights.
+
+    Returns:
+        224 px and .5 for everything where timm knows nothing.
+    """
+    config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    known = config.to_dict() if config is not None else {}
+    return TrainedInput(
+        size_px=known.get("input_size", (3, 224, 224))[-1],
+        mean=tuple(known.get("mean", (0.5,) * 3)),
+        std=tuple(known.get("std", (0.5,) * 3)),
+    )
+
+
 def _timm_model(spec: ModelSpec, *, pretrained: bool) -> nn.Module:
     """Build a model that timm knows by name."""
     name = spec.architecture

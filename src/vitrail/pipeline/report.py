@@ -6,21 +6,29 @@ from vitrail.report.page import build
 from vitrail.runfolder import RunFolder, write_text
 
 
-def report(run: RunFolder, *, command: str = "", progress: Progress = no_progress) -> Result:
+def report(
+    run: RunFolder,
+    *,
+    checklist: str | None = None,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Result:
     """Write ``report.html`` from the run folder alone; it is always made anew.
 
     Args:
         run: Whatever is there is shown, and what is not is named.
+        checklist: Adds a pre-filled checklist of this name to the page.
         command: The exact command line.
         progress: Told when it is done.
 
     Raises:
+        InputError: If there is no such checklist.
         RunFolderError: If the folder is not a run's.
     """
     require_run(run)
 
     def work() -> Result:
-        write_text(run.report, build(run))
+        write_text(run.report, build(run, checklist=checklist))
         progress("report", done=1, total=1)
         return {"report": str(run.report), "summary": [f"report: {run.report}"]}
 

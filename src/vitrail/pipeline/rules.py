@@ -4,15 +4,13 @@ Each rule gives a value and says why. Nothing here reads files; the seconds of a
 in as a function, so that the rules can be tested without training anything.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
-
 from vitrail.errors import PlanError
-from vitrail.models.zoo import SMALL_VIT, ModelSpec, like_cost_cnn
+from vitrail.models.zoo import SMALL_VIT, ModelSpec, like_cost_cnn, trained_input
 from vitrail.pipeline.choices import Plan
 from vitrail.pipeline.facts import Facts
 
@@ -161,8 +159,7 @@ def _too_small(request: Request, budget: float, *, trial: _Trial | None) -> Plan
 def _sizes(facts: Facts, request: Request) -> tuple[int, ...]:
     """List the input sizes to try, the largest first; weights have a size of their own."""
     if request.model not in (None, "vit"):
-        size = _pretrained(request)["input_size"][-1]
-        return (size,)
+        return (trained_input(request.model).size_px,)
     fitting = tuple(size for size in SIZES_PX if size <= facts.short_side_px * 1.1)
     return fitting or SIZES_PX[-1:]
 
@@ -186,13 +183,6 @@ def _model(facts: Facts, request: Request, *, size: int) -> ModelSpec:
 def _channels(facts: Facts, request: Request) -> int:
     """Take color where there is color, and three channels where the weights saw three."""
     return 3 if facts.color or request.weights else 1
-
-
-def _pretrained(request: Request) -> Mapping[str, Any]:
-    """Return what timm knows of a model's training: input size, mean, standard deviation."""
-    config = timm.get_pretrained_cfg(request.model or "", allow_unregistered=True)
-    known = config.to_dict() if config is not None else {}
-    return {"input_size": (3, 224, 224), "mean": (0.5,) * 3, "std": (0.5,) * 3, **known}
 
 
 def _batch_size(facts: Facts, machine: Machine) -> int:
@@ -261,8 +251,8 @@ def _pixels(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
     size = trial.model.img_size
     mean, std, normal = facts.mean, facts.std, "measured on the pictures by inspect"
     if request.weights:
-        known = _pretrained(request)
-        mean, std, normal = known["mean"], known["std"], "what the weights were trained with"
+        known = trained_input(request.model or "vit")
+        mean, std, normal = known.mean, known.std, "what the weights were trained with"
     elif len(facts.mean) < trial.model.in_chans:
         mean, std = facts.mean * trial.model.in_chans, facts.std * trial.model.in_chans
     varied = facts.aspect_spread > 1.25

@@ -1,9 +1,8 @@
-"""The record's numbers become figures: training curves, ROC, calibration, confusion matrices."""
+"""The run's numbers become figures: training curves, shortcuts, confusion matrices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isnan
-from typing import Any
 
 from markupsafe import Markup
 
@@ -17,11 +16,12 @@ QUIET = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A drawing with its caption."""
+    """A drawing with its caption, and its numbers as a ``data:`` address where they are a file."""
 
     name: str
     drawing: Markup
     caption: str
+    csv: str = ""
 
 
 def style_of(contents: Contents, model: str) -> int:
@@ -147,134 +147,13 @@ def _best_words(runs: Sequence[Training]) -> str:
     return f" Weights kept: epoch {', '.join(map(str, epochs))} (ring), the best on validation."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
-    """How one kind of curve is stored in ``evaluation.json`` and drawn."""
-
-    name: str
-    columns: tuple[str, str]
-    axes: tuple[str, str]
-    caption: str
-    diagonal: bool = True
-
-
-_KINDS = {
-    "roc": _Kind(
-        name="ROC curve",
-        columns=("false_positive_rate", "true_positive_rate"),
-        axes=("false positive rate (1 \N{MINUS SIGN} specificity)", "sensitivity"),
-        caption="Dotted: guessing.",
-    ),
-    "precision_recall": _Kind(
-        name="Precision\N{EN DASH}recall curve",
-        columns=("recall", "precision"),
-        axes=("recall (sensitivity)", "precision (PPV)"),
-        caption="",
-        diagonal=False,
-    ),
-    "calibration": _Kind(
-        name="Calibration",
-        columns=("probability", "frequency"),
-        axes=("stated probability", "observed frequency"),
-        caption="On the dotted line, what is stated with 0.7 happens 7 times in 10.",
-    ),
-}
-
-
-def curve_figures(contents: Contents) -> tuple[Figure, ...]:
-    """Draw ROC, precision-recall, calibration and decision curves of the test set."""
-    figures = []
-    for key, kind in _KINDS.items():
-        series = [
-            one
-            for model in contents.models
-            for one in _curve(contents, model, curve=_stored(contents, model).get(key), kind=kind)
-        ]
-        if series:
-            x, y = (Axis(name=axis, low=0.0, high=1.0, ticks=UNIT) for axis in kind.axes)
-            band = " Shaded: 95 % interval." if any(one.band for one in series) else ""
-            figures.append(
-                Figure(
-                    name=kind.name,
-                    drawing=chart(
-                        series, x=x, y=y, title=f"{kind.name}, test set.", diagonal=kind.diagonal
-                    ),
-                    caption=f"{kind.caption}{band}".strip(),
-                )
-            )
-    return tuple(figures) + _decision_figure(contents)
-
-
-def _stored(contents: Contents, model: str) -> Object:
-    """Return the curves of a model on the test set."""
-    curves: Object = contents.evaluation.get("curves", {}).get("test", {}).get(model, {})
-    return curves
-
-
-def _curve(contents: Contents, model: str, *, curve: Any, kind: _Kind) -> list[Series]:
-    """Read one model's curve: a list of points, columns, or columns for each class."""
-    if isinstance(curve, list) and curve:
-        curve = {key: [point.get(key) for point in curve] for key in curve[0]}
-    if not isinstance(curve, Mapping):
-        return []
-    columns = [_column(curve, name) for name in (*kind.columns, "low", "high")]
-    if not columns[0]:
-        classes = {name: one for name, one in curve.items() if isinstance(one, Mapping)}
-        return [
-            replace(series, name=f"{series.name}: {name}" if len(classes) > 1 else series.name)
-            for name, one in classes.items()
-            for series in _curve(contents, model, curve=one, kind=kind)
-        ]
-    across, up, low, high = columns
-    return [
-        Series(
-            name=model_name(model),
-            points=list(zip(across, up, strict=True)),
-            style=style_of(contents, model),
-            band=list(zip(across, low, high, strict=True)) if low and high else (),
-            shape="dots" if kind.name == "Calibration" else "line",
-        )
-    ]
-
-
-def _column(curve: Object, name: str) -> list[float]:
-    """Read a column of numbers; null is NaN."""
-    values = curve.get(name)
-    if not isinstance(values, list):
-        return []
-    return [float("nan") if value is None else float(value) for value in values]
-
-
-def _decision_figure(contents: Contents) -> tuple[Figure, ...]:
-    """Draw the net benefit of acting on each model, where it was measured."""
-    series: list[Series] = []
-    for model in contents.models:
-        stored = _stored(contents, model).get("decision") or {}
-        for key, name, style in (
-            ("model", model_name(model), style_of(contents, model)),
-            ("treat_all", "treating everybody", QUIET),
-        ):
-            points = zip(_column(stored, "threshold"), _column(stored, key), strict=True)
-            useful = [point for point in points if point[1] >= 0]
-            if useful and name not in {one.name for one in series}:
-                series.append(Series(name=name, points=useful, style=style))
-    if not series:
-        return ()
-    best = max(value for one in series for _, value in one.points)
-    drawing = chart(
-        series,
-        x=Axis(name="threshold probability", low=0.0, high=1.0, ticks=UNIT),
-        y=nice_axis("net benefit", [0.0, best]),
-        title="Decision curve, test set.",
-    )
-    return (
-        Figure(
-            name="Decision curve",
-            drawing=drawing,
-            caption="Net true positives a case when all above the threshold are treated; "
-            "treating nobody is zero.",
-        ),
-    )
+def drawn(contents: Contents, model: str, *, part: str = "test") -> Object:
+    """Return what the figures of a model on one set are drawn from."""
+    curves: Object = contents.evaluation.get("curves", {}).get(part, {}).get(model, {})
+    seeds = {
+        one.get("seed") for one in contents.evaluation.get("operating_points", {}).get(model, ())
+    }
+    return {**curves, "several_seeds": len(seeds) > 1} if curves else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,8 +164,10 @@ class Confusion:
         model: Name of the model.
         classes: Class names in the order of rows and columns.
         counts: ``counts[truth][decision]``.
+        seed: The training that decided.
     """
 
+    seed: object
     model: str
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -301,7 +182,7 @@ def confusions(contents: Contents) -> tuple[Confusion, ...]:
     """Read each model's confusion matrix on the test set, else count it in the predictions."""
     found = []
     for model in contents.models:
-        stored = _stored(contents, model).get("confusion")
+        stored = drawn(contents, model).get("confusion")
         if isinstance(stored, Mapping):
             counts = stored["counts"]
             classes = tuple(stored["classes"])
@@ -311,7 +192,8 @@ def confusions(contents: Contents) -> tuple[Confusion, ...]:
         else:
             continue
         rows = tuple(tuple(int(one) for one in row) for row in counts)
-        found.append(Confusion(model=model, classes=classes, counts=rows))
+        seed = drawn(contents, model).get("seed", 0)
+        found.append(Confusion(seed=seed, model=model, classes=classes, counts=rows))
     return tuple(found)
 
 

@@ -92,6 +92,7 @@ class Contents:
         audit: ``audit.json``.
         environment: ``environment.json``.
         evaluation: ``evaluation.json``.
+        faithfulness: ``faithfulness.json``; empty where the maps were not tested.
         trainings: Every training found under ``models/``.
         judged: ``judged[model][case_id]`` on the test set.
         truth: Class name of each test case, from ``predictions.csv``.
@@ -106,6 +107,7 @@ class Contents:
     audit: Object
     environment: Object
     evaluation: Object
+    faithfulness: Object
     trainings: tuple[Training, ...]
     judged: Mapping[str, Mapping[str, Judged]]
     truth: Mapping[str, str]
@@ -124,6 +126,11 @@ class Contents:
         """Whether some case names its patient, or the numbers are by patient."""
         named = any(row.get("patient_id") for row in self.cases.values())
         return named or self.evaluation.get("unit") == "patient"
+
+    def threshold(self, model: str) -> float | None:
+        """Return the probability of the positive class from which a model's mean decides for it."""
+        points = self.evaluation.get("operating_points") or {}
+        return _threshold(points.get(model))
 
     def lacks(self, key: str) -> Missing | None:
         """Return what is missing of a part, or None where it is there."""
@@ -174,6 +181,7 @@ def read(run: RunFolder) -> Contents:
         audit=_object(run.audit),
         environment=_object(run.environment),
         evaluation=evaluation,
+        faithfulness=_object(run.root / "faithfulness.json"),
         trainings=trainings,
         judged=_judged(predictions, classes, evaluation=evaluation),
         truth={row["case_id"]: _class_name(row["y_true"], classes) for row in predictions},

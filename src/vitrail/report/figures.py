@@ -24,10 +24,10 @@ class Series:
     """One line of a chart.
 
     Attributes:
-        name: What the legend says.
+        name: What the legend says; nothing is said of a line without a name.
         points: (x, y), drawn in their order.
         style: Which of the page's colors and dashes; the same for a model in every figure.
-        band: (x, low, high) of the interval around the line.
+        band: (x, low, high) of the interval: shaded around a line, upright at dots.
         shape: ``line``, ``step`` (horizontal first) or ``dots`` (line with markers).
         mark: A point to be marked, such as the best epoch, and what it is.
     """
@@ -121,10 +121,11 @@ def chart(
     if diagonal:
         path = frame.path([(x.low, y.low), (x.high, y.high)])
         parts.append(Markup('<path class="reference" d="{}"/>').format(path))
-    parts += [frame.band(one) for one in drawn if one.band]
+    parts += [frame.band(one) for one in drawn if one.band and one.shape != "dots"]
     parts += [frame.line(one) for one in drawn]
-    parts += [frame.legend(drawn)]
-    return _svg(_WIDTH, _HEIGHT + 20 * len(drawn), title=title, parts=parts)
+    named = [one for one in drawn if one.name]
+    parts += [frame.legend(named)]
+    return _svg(_WIDTH, _HEIGHT + 20 * len(named), title=title, parts=parts)
 
 
 class _Frame:
@@ -204,6 +205,7 @@ class _Frame:
             one.style, self.path(one.points, step=one.shape == "step")
         )
         if one.shape == "dots":
+            drawing += Markup("").join(self._whisker(end, one.style) for end in one.band)
             known = [point for point in one.points if not isnan(point[1])]
             drawing += Markup("").join(self._dot(point, one.style) for point in known)
         if one.mark is not None:
@@ -213,6 +215,13 @@ class _Frame:
             ).format(one.mark[1], one.style, across, up)
         return drawing
 
+    def _whisker(self, end: tuple[Number, Number, Number], style: int) -> Markup:
+        """Draw the interval of one marker."""
+        if isnan(end[1]) or isnan(end[2]):
+            return Markup("")
+        path = self.path([(end[0], end[1]), (end[0], end[2])])
+        return Markup('<path class="whisker thin s{}" d="{}"/>').format(style, path)
+
     def _dot(self, point: Point, style: int) -> Markup:
         """Draw a marker: its form depends on the style as its color does."""
         across, up = self.place(point)
@@ -221,13 +230,13 @@ class _Frame:
             style, across, up, form
         )
 
-    def legend(self, drawn: Sequence[Series]) -> Markup:
+    def legend(self, named: Sequence[Series]) -> Markup:
         """Write the names under the drawing, each with a piece of its line."""
         return Markup("").join(
             Markup(
                 '<path class="line s{}" d="M{} {}h28"/><text class="legend" x="{}" y="{}">{}</text>'
             ).format(one.style, _LEFT, at - 4, _LEFT + 36, at, one.name)
-            for one, at in ((one, _HEIGHT + 12 + 20 * place) for place, one in enumerate(drawn))
+            for one, at in ((one, _HEIGHT + 12 + 20 * place) for place, one in enumerate(named))
         )
 
 

@@ -4,88 +4,25 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from vitrail.color import Scale
-from vitrail.report.contents import Contents, read_preprocessing
-from vitrail.report.pictures import (
-    OVERLAY_PX,
-    Resampling,
-    color_bar,
-    data_uri,
-    fractions_of,
-    outline,
-    paint,
-    read_picture,
-    register,
-    wall,
-)
-from vitrail.runfolder import RunFolder, file_name
+from vitrail.report.contents import Contents, Judged
+from vitrail.report.maps import Legend, Map, legend_of, methods_of, overlays, read_maps
+from vitrail.report.pictures import data_uri, outline, read_picture, wall
+from vitrail.report.trust import Strip, strip
+from vitrail.runfolder import file_name
 
-MOST_CASES = 120
+MOST_CASES = 200
 """Cases in the galleries; a larger test set is sampled, wrong predictions first."""
+
+MOST_MAPS = 600
+"""Maps in the galleries; where there are many methods, the last cases show only the run's own."""
 
 SAMPLES = 6
 """Pictures a class in the sample grid."""
 
 _TILE_PX = 72
-
-CLASS_AGNOSTIC = {"rollout", "raw_attention"}
-"""Methods whose map is the same whatever class is asked for, where the record does not tell."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Map:
-    """One case's raw map and what its record says of it."""
-
-    values: Float[np.ndarray, "row column"]
-    about: Mapping[str, Any]
-
-    @property
-    def method(self) -> str:
-        """Name of the method."""
-        return str(self.about.get("method", "unnamed method"))
-
-    @property
-    def class_specific(self) -> bool:
-        """Whether the map depends on the class asked for."""
-        return bool(self.about.get("class_specific", self.method not in CLASS_AGNOSTIC))
-
-    @property
-    def signed(self) -> bool:
-        """Whether values below zero mean something."""
-        return bool(self.about.get("signed", bool((self.values < 0).any())))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Legend:
-    """What the colors of the overlays mean.
-
-    Attributes:
-        method: Name of the method.
-        class_specific: Whether the maps depend on the class asked for.
-        signed: Whether the scale has a negative half.
-        bar: Data URI of the color scale.
-        largest: Raw value at the top of the scale that all cases share.
-        count: Number of maps behind ``largest``.
-    """
-
-    method: str
-    class_specific: bool
-    signed: bool
-    bar: str
-    largest: float
-    count: int
-
-    @property
-    def meaning(self) -> str:
-        """Say what a value of the map is."""
-        if self.method in CLASS_AGNOSTIC:
-            return "Share of the read-out that comes from a patch."
-        return "Raw value of the map at a patch: evidence for the explained class."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +37,25 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """One method's map of a case.
+
+    Attributes:
+        method: Name of the method.
+        class_specific: Whether the map depends on the class asked for.
+        overlays: Data URIs by ``<normalization>-<resampling>``.
+        peak: Largest value of the map as a share of the method's scale.
+        strip: What was tested of it.
+    """
+
+    method: str
+    class_specific: bool
+    overlays: Mapping[str, str]
+    peak: float
+    strip: Strip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """One case in a gallery.
 
@@ -109,9 +65,8 @@ class Card:
         said: What each model said, the run's own model first.
         picture: Data URI, empty where the run folder has no picture of it.
         size: (width, height) of the picture on the page in px.
-        overlays: Data URIs by ``<normalization>-<resampling>``; empty where there is no map.
+        maps: The run's own method first; empty where there is no map.
         outline: Data URI of the mask's border, empty where there is no mask.
-        peak: Largest value of the map as a share of the run's scale.
     """
 
     case_id: str
@@ -119,9 +74,8 @@ class Card:
     said: tuple[Said, ...]
     picture: str
     size: tuple[int, int]
-    overlays: Mapping[str, str]
+    maps: tuple[Drawn, ...]
     outline: str
-    peak: float | None
 
     @property
     def right(self) -> bool:
@@ -149,12 +103,25 @@ class Wall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """All cases that the page shows, and what has to be said about them."""
+    """All cases that the page shows, and what has to be said about them.
+
+    Attributes:
+        cards: The cases, wrong ones first.
+        total: Cases of the test set.
+        legends: One a method, the run's own first.
+        partly: How many of the cases show all methods, where not all do.
+        walls: Attention layer by layer of a few cases.
+        strongest: The run's strongest map, for the emblem.
+        several_labels: Whether a case can have several labels.
+    """
 
     cards: tuple[Card, ...]
     total: int
-    legend: Legend | None
+    legends: tuple[Legend, ...]
+    partly: int | None
     walls: tuple[Wall, ...]
+    strongest: Map | None
+    several_labels: bool
 
     @property
     def wrong(self) -> tuple[Card, ...]:
@@ -169,16 +136,36 @@ class Gallery:
 
 def gallery(contents: Contents) -> Gallery:
     """Choose the cases, and draw their pictures and maps."""
-    maps = {case_id: one for case_id in contents.truth if (one := read_map(contents.run, case_id))}
-    legend = _legend(list(maps.values()))
     chosen = choose(contents)
+    methods = methods_of(contents.run)
+    whole = len(chosen) if len(methods) < 2 else max(1, MOST_MAPS // len(methods))
+    found = {}
+    for place, method in enumerate(methods):
+        shown = contents.truth if place == 0 else chosen[:whole]
+        found[method] = read_maps(contents.run, shown, method=method)
+    legends = {
+        method: legend for method, maps in found.items() if (legend := legend_of([*maps.values()]))
+    }
+    own = [*found[methods[0]].values()] if methods else []
     return Gallery(
         cards=tuple(
-            _card(contents, case_id, one=maps.get(case_id), legend=legend) for case_id in chosen
+            _card(
+                contents,
+                case_id,
+                maps=[
+                    (found[method][case_id], legend)
+                    for method, legend in legends.items()
+                    if case_id in found[method]
+                ],
+            )
+            for case_id in chosen
         ),
         total=len(contents.truth),
-        legend=legend,
+        legends=tuple(legends.values()),
+        partly=whole if whole < len(chosen) else None,
         walls=tuple(_walls(contents)),
+        strongest=max(own, key=lambda one: float(np.abs(one.values).max()), default=None),
+        several_labels=any("|" in truth for truth in contents.truth.values()),
     )
 
 
@@ -214,47 +201,10 @@ def _round_robin(lists: Sequence[Sequence[str]], most: int) -> set[str]:
     return kept
 
 
-def read_map(run: RunFolder, case_id: str) -> Map | None:
-    """Read a case's map, or None where there is none."""
-    path = run.explanation(case_id)
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as stored:
-        values = np.asarray(stored["values"], dtype=np.float64)
-    beside = path.with_suffix(".json")
-    about = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    return Map(values=values.reshape(values.shape[-2:]), about={**about.get("extra", {}), **about})
-
-
-def _legend(maps: Sequence[Map]) -> Legend | None:
-    """Find the scale that all maps share: its top is the 99.5th percentile of all their values."""
-    if not maps:
-        return None
-    signed = any(one.signed for one in maps)
-    values = np.concatenate([np.abs(one.values).ravel() for one in maps])
-    return Legend(
-        method=maps[0].method,
-        class_specific=all(one.class_specific for one in maps),
-        signed=signed,
-        bar=color_bar(_scale(signed=signed)),
-        largest=float(np.percentile(values, 99.5)),
-        count=len(maps),
-    )
-
-
-def _scale(*, signed: bool) -> Scale:
-    """Choose the color scale of a map."""
-    return "diverging" if signed else "sequential"
-
-
-def _card(contents: Contents, case_id: str, *, one: Map | None, legend: Legend | None) -> Card:
+def _card(contents: Contents, case_id: str, *, maps: Sequence[tuple[Map, Legend]]) -> Card:
     """Draw one case."""
     path = contents.run.picture(case_id)
     picture = read_picture(path) if path.is_file() else None
-    size = (256, 256) if picture is None else picture.size
-    overlays: dict[str, str] = {}
-    if picture is not None and one is not None and legend is not None:
-        overlays = _overlays(contents, one, legend=legend, shown=picture.size)
     mask = path.with_name(f"{path.name.removesuffix('.png')}.mask.png")
     return Card(
         case_id=case_id,
@@ -265,13 +215,41 @@ def _card(contents: Contents, case_id: str, *, one: Map | None, legend: Legend |
             if case_id in contents.judged.get(model, {})
         ),
         picture="" if picture is None else data_uri(picture, lossless=False),
-        size=size,
-        overlays=overlays,
+        size=(256, 256) if picture is None else picture.size,
+        maps=tuple(
+            drawn
+            for one, legend in maps
+            if picture is not None
+            and (drawn := _drawn(contents, case_id, one=one, legend=legend, shown=picture.size))
+        ),
         outline=data_uri(outline(mask), lossless=True) if picture and mask.is_file() else "",
-        peak=float(np.abs(one.values).max() / legend.largest)
-        if one is not None and legend is not None and legend.largest > 0
-        else None,
     )
+
+
+def _drawn(
+    contents: Contents, case_id: str, *, one: Map, legend: Legend, shown: tuple[int, int]
+) -> Drawn | None:
+    """Draw one map, or nothing where nobody knows where it lies."""
+    painted = overlays(contents, one, legend=legend, shown=shown)
+    if not painted:
+        return None
+    return Drawn(
+        method=legend.method,
+        class_specific=one.class_specific,
+        overlays=painted,
+        peak=float(np.abs(one.values).max() / legend.largest) if legend.largest > 0 else 0.0,
+        strip=strip(contents, case_id, method=legend.method, prefix_share=one.prefix_share),
+    )
+
+
+def is_right(truth: str, judged: Judged) -> bool:
+    """Tell whether a decision fits the truth.
+
+    A case with several labels (``a|b``, ``a|``) is right if its likeliest class is one of them; one
+    with none (``|``) if no class reaches one half.
+    """
+    labels = [name for name in truth.split("|") if name]
+    return judged.decision in labels if labels else max(judged.probabilities) < 0.5
 
 
 def _said(contents: Contents, case_id: str, *, model: str) -> Said:
@@ -282,43 +260,9 @@ def _said(contents: Contents, case_id: str, *, model: str) -> Said:
         model=model,
         probabilities=tuple(sorted(named, key=lambda pair: (-pair[1], pair[0]))),
         decision=judged.decision,
-        right=judged.decision == contents.truth[case_id],
+        right=is_right(contents.truth[case_id], judged),
         trainings=judged.trainings,
     )
-
-
-def _overlays(
-    contents: Contents, one: Map, *, legend: Legend, shown: tuple[int, int]
-) -> dict[str, str]:
-    """Paint a map in each normalization and resampling that the page offers."""
-    stated = one.about.get("preprocessing")
-    preprocessing = (
-        read_preprocessing(stated)
-        if stated
-        else contents.preprocessing(str(one.about.get("model", contents.models[0])))
-    )
-    if preprocessing is None:
-        return {}
-    width, height = shown
-    source = one.about.get("source_size") or (height, width)
-    shrink = min(1.0, OVERLAY_PX / max(shown))
-    size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    tops = {"run": legend.largest, "image": float(np.abs(one.values).max())}
-    resamplings: tuple[Resampling, ...] = ("bilinear", "patches")
-    overlays = {}
-    for resampling in resamplings:
-        lying = register(
-            one.values,
-            preprocessing=preprocessing,
-            source_size=(int(source[0]), int(source[1])),
-            shown_size=size,
-            resampling=resampling,
-        )
-        for normalization, largest in tops.items():
-            fractions = fractions_of(lying, largest=largest, signed=legend.signed)
-            painted = paint(fractions, _scale(signed=legend.signed))
-            overlays[f"{normalization}-{resampling}"] = data_uri(painted, lossless=True)
-    return overlays
 
 
 def _walls(contents: Contents) -> list[Wall]:

@@ -9,9 +9,12 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from vitrail.color import colorize
-from vitrail.report import charts, figures, sentences, tables
+from vitrail.report import charts, curves, figures, results, sentences, tables
+from vitrail.report import checklist as checklists
+from vitrail.report import trust as trusts
 from vitrail.report.contents import Contents, read
-from vitrail.report.gallery import SAMPLES, Legend, gallery, read_map
+from vitrail.report.gallery import SAMPLES, gallery
+from vitrail.report.maps import Legend, Map
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
 from vitrail.runfolder import RunFolder
 
@@ -25,35 +28,47 @@ _SECTIONS = (
     ("training", "Training"),
     ("results", "Results"),
     ("gallery", "Gallery"),
+    ("trust", "Trust"),
     ("wall", "Layers and heads"),
     ("limits", "Limits"),
     ("making", "Making"),
 )
 
 
-def build(run: RunFolder) -> str:
+def build(run: RunFolder, *, checklist: str | None = None) -> str:
     """Make the report of a run from its folder alone.
 
     Whatever the folder lacks is named on the page with the verb that makes it.
 
     Args:
         run: The run; nothing is written into it.
+        checklist: Adds a pre-filled ``claim-2024``, ``tripod-ai`` or ``stard-ai``.
 
     Returns:
         A whole HTML page; the same folder always gives the same text.
 
     Raises:
+        InputError: If there is no such checklist.
         RunFolderError: If the folder does not exist, or one of its files cannot be read.
     """
     contents = read(run)
     shown = gallery(contents)
     return (
-        _templates()
+        templates()
         .get_template("page.html")
         .render(
             contents=contents,
-            title=_title(contents),
-            emblem=figures.window(_panes(contents, shown.legend)),
+            kind="report of a run",
+            source="the run folder",
+            title=title(contents),
+            byline=_byline(contents),
+            emblem=figures.window(
+                panes(
+                    contents,
+                    strongest=shown.strongest,
+                    legend=next(iter(shown.legends), None),
+                )
+            ),
             summary=sentences.summary(contents),
             flow=tables.flow(contents),
             samples=samples(contents),
@@ -61,22 +76,36 @@ def build(run: RunFolder) -> str:
             choices=tables.choices(contents),
             minutes=tables.minutes(contents),
             training=charts.training_figures(contents),
-            headline=tables.headline(contents),
-            side_tables=tables.side_tables(contents),
-            operating_points=tables.operating_points(contents),
-            curves=charts.curve_figures(contents),
+            headline=results.headline(contents),
+            side_tables=results.side_tables(contents),
+            operating_points=results.operating_points(contents),
+            curves=curves.curve_figures(results.subjects(contents)),
+            comparisons=results.comparisons(contents.evaluation.get("comparisons") or ()),
+            external=results.external_sets(contents),
             confusions=charts.confusions(contents),
             gallery=shown,
+            trust=trusts.trust(contents),
             limits=sentences.limits(contents),
             hashes=hashes(contents),
-            subgroups=tables.subgroups(contents),
-            sections=_SECTIONS,
+            subgroups=results.subgroups(contents),
+            sections=_sections(checklist),
+            checklist=checklists.checklist(contents, checklist) if checklist else None,
+            openings=results.openings(contents),
+            deciding=results.deciding(contents),
+            by_class=results.by_class(contents),
+            doubt=results.doubt(contents),
+            shortcut_sentences=results.shortcut_sentences(contents),
             wall_bar=color_bar("sequential"),
         )
     )
 
 
-def _templates() -> Environment:
+def _sections(checklist: str | None) -> tuple[tuple[str, str], ...]:
+    """List what the bar on top leads to."""
+    return (*_SECTIONS, ("checklist", "Checklist")) if checklist else _SECTIONS
+
+
+def templates() -> Environment:
     """Prepare the templates: everything that comes from data is escaped."""
     environment = Environment(
         loader=PackageLoader("vitrail.report", "template"),
@@ -92,9 +121,11 @@ def _templates() -> Environment:
         model=tables.model_name,
         plain=tables.plain,
         percent=_percent,
+        small=_small,
+        labels=_labels,
         share=_share,
         leak=sentences.leak,
-        comparison=sentences.comparison,
+        file=_file,
     )
     environment.tests["lower_is_better"] = tables.lower_is_better
     return environment
@@ -105,12 +136,27 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
+def _file(name: str) -> str:
+    """Turn a figure's name into a file's."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def _labels(truth: str) -> str:
+    """Write the labels of a case that can have several: ``a|b``, ``a|``, ``|``."""
+    return ", ".join(filter(None, truth.split("|"))) or "none"
+
+
+def _small(value: float) -> str:
+    """Write a number of any size with three digits."""
+    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
 def _share(share: float) -> str:
     """Write a share for the style sheet."""
     return "0" if isnan(share) else f"{share:.3f}"
 
 
-def _title(contents: Contents) -> str:
+def title(contents: Contents) -> str:
     """Name the page by what was told apart."""
     names = contents.classes
     if not names:
@@ -118,6 +164,17 @@ def _title(contents: Contents) -> str:
     if len(names) == 2:
         return f"{names[0]} or {names[1]}?"
     return f"{', '.join(names[:-1])} or {names[-1]}?" if len(names) < 5 else f"{len(names)} classes"
+
+
+def _byline(contents: Contents) -> str:
+    """Say under the title what the run is made of."""
+    parts = [
+        f"{tables.flow(contents).used} cases",
+        " and ".join(map(tables.model_name, contents.models)) or "no model yet",
+    ]
+    if "vitrail" in contents.environment:
+        parts.append(f"vitrail {contents.environment['vitrail']}")
+    return " \N{MIDDLE DOT} ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +213,12 @@ def _sample(contents: Contents, case_id: str) -> Sample:
     return Sample(case_id=case_id, picture=data_uri(picture, lossless=False), size=picture.size)
 
 
-def _panes(contents: Contents, legend: Legend | None) -> list[list[str]]:
+def panes(
+    contents: Contents, *, strongest: Map | None = None, legend: Legend | None = None
+) -> list[list[str]]:
     """Color the emblem: the strongest map of the run on seven by nine panes, else its hash."""
     rows, columns = 9, 7
-    maps = [one for case_id in sorted(contents.truth) if (one := read_map(contents.run, case_id))]
-    if maps and legend is not None:
-        strongest = max(maps, key=lambda one: float(np.abs(one.values).max()))
+    if strongest is not None and legend is not None:
         places = fractions_of(np.abs(strongest.values), largest=legend.largest, signed=False)
         stored = Image.fromarray(np.rint(places * 255).astype(np.uint8))
         small = np.asarray(stored.resize((columns, rows), Image.Resampling.BILINEAR)) / 255

@@ -20,7 +20,7 @@ from vitrail.records import Preprocessing
 LONGEST_PX = 320
 """Longest side of a picture on the page."""
 
-OVERLAY_PX = 160
+OVERLAY_PX = 96
 """Longest side of an overlay on the page; a map is coarser than that and the browser stretches."""
 
 Resampling = Literal["bilinear", "patches"]

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from vitrail.report.contents import BASELINE, Contents, Object
-from vitrail.report.tables import interval, metric_name, model_name, number
+from vitrail.report.results import OWN_SETS, comparison
+from vitrail.report.tables import interval, lower_is_better, metric_name, model_name, number, signed
 
 HEADLINE = ("roc_auc_score", "balanced_accuracy", "balanced_accuracy_score", "accuracy")
 """Metrics that the summary may open with, the first one present is taken."""
@@ -49,7 +50,7 @@ def _with_interval(estimate: Object) -> str:
     """Write a number with its interval in brackets."""
     span = interval(estimate, digits=2)
     value = number(estimate.get("value"), digits=2)
-    return f"{value} (95 % interval {span})" if span else value
+    return f"{value} (95\N{NO-BREAK SPACE}% interval {span})" if span else value
 
 
 def _lower(name: str) -> str:
@@ -71,21 +72,26 @@ def _against(contents: Contents, models: list[str]) -> str:
     order = {name: place for place, name in enumerate(HEADLINE)}
     pairs.sort(key=lambda one: order.get(one.get("metric", ""), len(order)))
     if pairs:
-        return comparison(pairs[0])
+        return _difference(pairs[0])
     if BASELINE in models:
         return "Beside it stands a CNN baseline; the two were not compared in pairs."
     return "No CNN baseline was trained beside it, so nothing says whether a ViT was needed."
 
 
-def comparison(one: Object) -> str:
-    """Tell a comparison in the record's sentence, the models called as the page calls them."""
-    text = str(one.get("sentence", "")).strip()
-    first, second = str(one.get("a")), str(one.get("b"))
-    opening = f"{first} against {second}"
-    if text.startswith(opening):
-        text = f"{model_name(first)} against {model_name(second)}{text.removeprefix(opening)}"
-        text = text.replace(f": {first} is ", f": {model_name(first)} is ", 1)
-    return text if text.endswith(".") else f"{text}."
+def _difference(one: Object) -> str:
+    """Say a paired difference as a person would."""
+    low, high, difference = one.get("low"), one.get("high"), one.get("difference")
+    if low is None or high is None or difference is None:
+        return comparison(one)
+    name, other = model_name(str(one["a"])), model_name(str(one["b"]))
+    metric = _lower(metric_name(str(one["metric"])))
+    span = f"{signed(difference)} (95\N{NO-BREAK SPACE}% interval {signed(low)} to {signed(high)})"
+    if low <= 0 <= high:
+        return (
+            f"Between it and the {other} there is no evidence of a difference in {metric}: {span}."
+        )
+    better = (difference < 0) == lower_is_better(str(one["metric"]))
+    return f"The {name} is {'better' if better else 'worse'} than the {other} in {metric}: {span}."
 
 
 def _trust(contents: Contents, metrics: Object) -> str:
@@ -145,10 +151,11 @@ def limits(contents: Contents) -> tuple[str, ...]:
     reason = contents.audit.get("accepted_leakage") or stated.get("value")
     if reason:
         said.append(f"A leak across the split was accepted by the user, who wrote: “{reason}”.")
-    said.append(
-        "All cases come from the same source as the training data. How the model does elsewhere "
-        "was not measured."
-    )
+    if set(contents.evaluation.get("sets") or ()) <= OWN_SETS:
+        said.append(
+            "All cases come from the same source as the training data. How the model does "
+            "elsewhere was not measured."
+        )
     if len({training.seed for training in contents.trainings}) == 1:
         said.append(
             "One training a model: the intervals hold the chance of the test cases, not that of "

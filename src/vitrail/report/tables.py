@@ -1,11 +1,10 @@
-"""The page's tables: metrics with intervals, flow of cases, choices of the plan."""
+"""The page's tables of cases and choices, and how numbers and names are written in all of them."""
 
 import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from vitrail.report.contents import Contents, Object
@@ -35,6 +34,8 @@ METRICS = {
     "log_loss": "Log loss",
     "expected_calibration_error": "Expected calibration error",
     "adaptive_calibration_error": "Adaptive calibration error",
+    "calibration_intercept": "Calibration intercept",
+    "calibration_slope": "Calibration slope",
 }
 """How the page calls the metrics; the headline comes first."""
 
@@ -72,6 +73,17 @@ def number(value: object, *, digits: int = 3) -> str:
     return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.removeprefix("-")
 
 
+def signed(value: float, *, digits: int = 2) -> str:
+    """Write a difference with its sign.
+
+    Example:
+        >>> signed(0.0249)
+        '+0.02'
+    """
+    text = number(value, digits=digits)
+    return text if value < 0 and text[0] == "\N{MINUS SIGN}" else f"+{text}"
+
+
 def interval(estimate: Object, *, digits: int = 3) -> str:
     """Write a 95 % interval, empty where there is none."""
     low, high = estimate.get("low"), estimate.get("high")
@@ -80,83 +92,7 @@ def interval(estimate: Object, *, digits: int = 3) -> str:
     return f"{number(low, digits=digits)} to {number(high, digits=digits)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headline:
-    """The table of metrics: one row a metric, one pair of columns a model.
-
-    Attributes:
-        models: Names of the models.
-        rows: (metric, one estimate a model or None).
-        methods: Numbered notes: how the intervals were made.
-        csv: The same table at full precision, as a ``data:`` address.
-    """
-
-    models: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Object | None, ...]], ...]
-    methods: tuple[str, ...]
-    csv: str
-
-    def note(self, estimate: Object | None) -> str:
-        """Return the number of the note on how this interval was made."""
-        method = (estimate or {}).get("method")
-        return str(self.methods.index(method) + 1) if method in self.methods else ""
-
-
-def headline(contents: Contents, *, part: str = "test", kind: str = "sets") -> Headline | None:
-    """Gather the metrics of one part of the split, or None where there are none.
-
-    Args:
-        contents: The run.
-        part: Part of the split.
-        kind: ``sets`` (the headline), ``image_level`` or ``calibrated``.
-    """
-    evaluated: Mapping[str, Any] = (contents.evaluation.get(kind) or {}).get(part, {})
-    models = tuple(model for model in contents.models if model in evaluated)
-    if not models:
-        return None
-    metrics = sorted(
-        {metric for model in models for metric in evaluated[model]},
-        key=lambda metric: (_rank(metric), metric),
-    )
-    rows = tuple(
-        (metric, tuple(evaluated[model].get(metric) for model in models)) for metric in metrics
-    )
-    found = [str(one["method"]) for _, row in rows for one in row if one and one.get("method")]
-    unit = "image" if kind == "image_level" else contents.evaluation.get("unit", "image")
-    return Headline(
-        models=models,
-        rows=rows,
-        methods=tuple(dict.fromkeys(found)),
-        csv=_csv(
-            ("metric", "model", "value", "low", "high", "n", "unit", "method"),
-            [
-                (
-                    metric,
-                    model,
-                    *(_cell(one, key) for key in ("value", "low", "high", "n")),
-                    unit,
-                    _cell(one, "method"),
-                )
-                for metric, row in rows
-                for model, one in zip(models, row, strict=True)
-            ],
-        ),
-    )
-
-
-def _rank(metric: str) -> int:
-    """Place a metric in the table."""
-    known = list(METRICS)
-    return known.index(metric) if metric in known else len(known)
-
-
-def _cell(estimate: Object | None, key: str) -> object:
-    """Return a value for the table's file, empty where it is not defined."""
-    value = (estimate or {}).get(key)
-    return "" if value is None else value
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def csv_address(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Write a table as a ``data:`` address."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -268,84 +204,4 @@ def minutes(contents: Contents) -> tuple[tuple[str, float | None, float | None],
     return tuple(
         (name, float(expected[name]) if name in expected else None, used.get(name))
         for name in names
-    )
-
-
-def side_tables(contents: Contents) -> tuple[tuple[str, Headline], ...]:
-    """Gather the tables that stand beside the headline, each with what it is."""
-    tables = (
-        ("The same test set image by image", headline(contents, kind="image_level")),
-        (
-            "The same test set after temperature scaling (fitted on validation)",
-            headline(contents, kind="calibrated"),
-        ),
-        (
-            "The validation set (it chose the epoch and the threshold, so these are too good)",
-            headline(contents, part="validation"),
-        ),
-    )
-    return tuple((name, table) for name, table in tables if table is not None)
-
-
-def operating_points(contents: Contents) -> tuple[str, ...]:
-    """Say at which threshold each model decides, and how it was chosen."""
-    stated: Mapping[str, Any] = contents.evaluation.get("operating_points") or {}
-    said = []
-    for model in contents.models:
-        points = stated.get(model) or ()
-        known = [number(one["threshold"]) for one in points if one.get("threshold") is not None]
-        rules = dict.fromkeys(str(one.get("rule", "")) for one in points)
-        if known:
-            said.append(f"{model_name(model)}: {', '.join(known)} ({'; '.join(rules)})")
-    return tuple(said)
-
-
-_SUBGROUP_METRICS = ("roc_auc_score", "balanced_accuracy", "sensitivity", "specificity")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subgroup:
-    """One model in the groups of one column.
-
-    Attributes:
-        column: What the cases are grouped by.
-        model: Name of the model.
-        metrics: Names of the shown metrics.
-        rows: (group, one estimate a metric).
-        gap: The largest gap in words, empty where there is none.
-    """
-
-    column: str
-    model: str
-    metrics: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Object, ...]], ...]
-    gap: str
-
-
-def subgroups(contents: Contents) -> tuple[Subgroup, ...]:
-    """List the subgroups of every column and model."""
-    stated: Mapping[str, Any] = contents.evaluation.get("subgroups") or {}
-    return tuple(
-        Subgroup(
-            column=column,
-            model=model,
-            metrics=_SUBGROUP_METRICS,
-            rows=tuple(
-                (name, tuple(metrics.get(metric) or {} for metric in _SUBGROUP_METRICS))
-                for name, metrics in one["groups"].items()
-            ),
-            gap=_gap(one.get("gap") or {}),
-        )
-        for column, models in stated.items()
-        for model, one in models.items()
-    )
-
-
-def _gap(gap: Object) -> str:
-    """Name the largest gap between groups."""
-    if not gap:
-        return ""
-    return (
-        f"Largest gap in {metric_name(gap['metric']).lower()}: {number(gap['gap'])} "
-        f"({gap['high']} above {gap['low']})."
     )

@@ -10,32 +10,20 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from vitrail.errors import DataError, InputError
-from vitrail.evaluation.evaluate import AnalysisPlan, evaluate, from_json, positive_index, to_json
-from vitrail.evaluation.table import read_predictions, write_predictions
-from vitrail.records import Predictions
-
-
-def predictions(model="vit", split="test", *, num_cases=60, seed=0, num_classes=2, skill=1.5):
-    generator = np.random.default_rng([seed, num_cases, int(10 * skill)])
-    y_true = np.arange(num_cases) % num_classes
-    scores = np.exp(
-        generator.normal(size=(num_cases, num_classes)) + skill * np.eye(num_classes)[y_true]
-    )
-    names = ("clear", "nodule") if num_classes == 2 else tuple("abcd"[:num_classes])
-    ids = tuple(f"{split}/{place}" for place in range(num_cases))
-    return Predictions(
-        model, seed, 0, split, names, ids, y_true, scores / scores.sum(1, keepdims=True)
-    )
-
-
-def alone(blocks):
-    return {name: name for block in blocks for name in block.case_ids}
+from vitrail.evaluation.evaluate import (
+    AnalysisPlan,
+    count_opening,
+    evaluate,
+    from_json,
+    positive_index,
+    to_json,
+)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_the_record_fits_its_schema_and_comes_back_from_json(num_classes):
+def test_the_record_fits_its_schema_and_comes_back_from_json(num_classes, predict, alone):
     blocks = [
-        predictions(model, split, num_classes=num_classes, skill=skill)
+        predict(model, split, num_classes=num_classes, skill=skill)
         for model, skill in (("vit", 1.5), ("cnn", 1.0))
         for split in ("validation", "test")
     ]
@@ -49,14 +37,18 @@ def test_the_record_fits_its_schema_and_comes_back_from_json(num_classes):
     assert set(found["subgroups"]["site"]["vit"]["groups"]) == {"0", "1"}
 
 
-def test_the_patient_is_the_unit_and_its_images_count_once():
-    block = predictions(num_cases=80)
+def test_the_patient_is_the_unit_and_its_images_count_once(predict):
+    block = predict(num_cases=80)
     clusters = {name: f"p{place % 2}-{place // 8}" for place, name in enumerate(block.case_ids)}
     found = evaluate([block], clusters=clusters, unit="patient", resamples=50)
     patients = sorted(set(clusters.values()))
     score = [
         np.mean(
-            [p for n, p in zip(block.case_ids, block.probabilities[:, 1]) if clusters[n] == who]
+            [
+                p
+                for n, p in zip(block.case_ids, block.probabilities[:, 1], strict=True)
+                if clusters[n] == who
+            ]
         )
         for who in patients
     ]
@@ -66,16 +58,16 @@ def test_the_patient_is_the_unit_and_its_images_count_once():
     assert found.image_level["test"]["vit"]["roc_auc_score"].n == 80
 
 
-def test_several_seeds_are_averaged_and_their_spread_is_told():
-    blocks = [replace(predictions(skill=s), seed=k) for k, s in enumerate((0.5, 1.0, 1.5))]
+def test_several_seeds_are_averaged_and_their_spread_is_told(predict, alone):
+    blocks = [replace(predict(skill=s), seed=k) for k, s in enumerate((0.5, 1.0, 1.5))]
     area = evaluate(blocks, clusters=alone(blocks), unit="image", resamples=50).sets["test"]["vit"]
     own = [roc_auc_score(b.y_true, b.probabilities[:, 1]) for b in blocks]
     assert area["roc_auc_score"].value == pytest.approx(np.mean(own))
     assert area["roc_auc_score"].spread == pytest.approx(np.std(own, ddof=1))
 
 
-def test_an_absent_class_gives_null_with_the_reason_and_never_a_silent_number():
-    block = predictions()
+def test_an_absent_class_gives_null_with_the_reason_and_never_a_silent_number(predict, alone):
+    block = predict()
     block = replace(block, y_true=np.zeros(60, dtype=np.int64))
     found = to_json(evaluate([block], clusters=alone([block]), unit="image", resamples=50))
     area = found["sets"]["test"]["vit"]["roc_auc_score"]
@@ -84,8 +76,8 @@ def test_an_absent_class_gives_null_with_the_reason_and_never_a_silent_number():
     assert any("have no case in test" in warning for warning in found["warnings"])
 
 
-def test_constant_scores_and_a_single_patient_are_said():
-    block = predictions()
+def test_constant_scores_and_a_single_patient_are_said(predict):
+    block = predict()
     block = replace(block, probabilities=np.full((60, 2), 0.5))
     one = dict.fromkeys(block.case_ids, "p")
     said = " ".join(evaluate([block], clusters=one, unit="patient", resamples=50).warnings)
@@ -93,8 +85,128 @@ def test_constant_scores_and_a_single_patient_are_said():
     assert "one patient" in said
 
 
-def test_models_that_predicted_other_cases_are_refused():
-    blocks = [predictions(), predictions("cnn", num_cases=58)]
+def test_one_test_case_and_one_patient_alone_give_numbers_without_intervals(predict, alone):
+    block = predict(num_cases=1)
+    found = to_json(evaluate([block], clusters=alone([block]), unit="patient", resamples=20))
+    assert found["sets"]["test"]["vit"]["roc_auc_score"]["value"] is None
+    assert any("one patient" in said for said in found["warnings"])
+
+
+def test_ties_everywhere_give_the_area_that_ties_deserve(predict, alone):
+    block = predict()
+    block = replace(block, probabilities=block.probabilities.round(1))
+    found = evaluate([block], clusters=alone([block]), unit="image", resamples=50)
+    area = found.sets["test"]["vit"]["roc_auc_score"]
+    assert area.value == pytest.approx(roc_auc_score(block.y_true, block.probabilities[:, 1]))
+    assert area.low < area.value < area.high
+
+
+def test_resamples_that_lack_a_class_are_counted(predict, alone):
+    block = predict(num_cases=40)
+    block = replace(block, y_true=(np.arange(40) < 2).astype(np.int64))
+    found = evaluate([block], clusters=alone([block]), unit="image", resamples=200)
+    assert "of 200 resamples lack a class" in (
+        found.sets["test"]["vit"]["average_precision_score"].reason
+    )
+
+
+def test_no_predictions_at_all_or_a_set_without_cases_is_refused(predict):
+    with pytest.raises(DataError, match="at least one model predicts"):
+        evaluate([], clusters={}, unit="image")
+    empty = replace(
+        predict(), case_ids=(), y_true=np.empty(0, dtype=int), probabilities=np.empty((0, 2))
+    )
+    with pytest.raises(DataError, match="no cases; a set has cases"):
+        evaluate([empty], clusters={}, unit="image")
+
+
+def test_an_external_set_is_measured_with_the_threshold_of_the_runs_validation_cases(
+    predict, alone
+):
+    known = predict(split="validation")
+    blocks = [known, predict(split="external"), predict("cnn", "external", skill=0.5)]
+    found = evaluate(blocks, clusters=alone(blocks), unit="patient", resamples=50)
+    assert set(found.sets) == {"validation", "external"}
+    (point,) = found.operating_points["vit"]
+    block = blocks[1]
+    called = block.probabilities[:, 1] >= point["threshold"]
+    expected = (called == (block.y_true == 1)).mean()
+    assert found.sets["external"]["vit"]["accuracy"].value == pytest.approx(expected)
+    assert any((c.a, c.b) == ("vit", "cnn") for c in found.comparisons)
+
+
+def test_openings_of_the_test_set_are_counted_and_told(predict, alone):
+    block, previous = predict(), None
+    for opening in (1, 2):
+        plan = AnalysisPlan(test_openings=count_opening(previous))
+        found = evaluate([block], clusters=alone([block]), unit="image", plan=plan, resamples=20)
+        previous = to_json(found)
+        assert previous["test_openings"] == opening
+        assert any("opened" in said for said in found.warnings) == (opening > 1)
+
+
+def test_predictive_values_are_stated_at_the_wanted_prevalence(predict, alone):
+    block = predict()
+    plan = AnalysisPlan(prevalence=0.02)
+    found = evaluate([block], clusters=alone([block]), unit="image", plan=plan, resamples=200)
+    metrics = found.sets["test"]["vit"]
+    sensitive, specific = metrics["sensitivity"].value, metrics["specificity"].value
+    called = sensitive * 0.02 + (1 - specific) * 0.98
+    at = metrics["precision_at_prevalence"]
+    assert at.value == pytest.approx(sensitive * 0.02 / called)
+    assert at.low < at.value < at.high < metrics["precision"].value
+    with pytest.raises(InputError, match="a prevalence lies between 0 and 1"):
+        AnalysisPlan(prevalence=2.0)
+
+
+def test_the_largest_gap_between_subgroups_is_named(predict, alone):
+    block = predict(num_cases=120)
+    probabilities = block.probabilities.copy()
+    probabilities[60:] = (
+        0.5 + (probabilities[60:] - 0.5) * np.where(np.arange(60) % 3, 1, -1)[:, None]
+    )
+    block = replace(block, probabilities=probabilities)
+    site = {name: "ab"[place >= 60] for place, name in enumerate(block.case_ids)}
+    plan = AnalysisPlan(subgroups={"site": site})
+    found = evaluate([block], clusters=alone([block]), unit="image", plan=plan, resamples=50)
+    told = found.subgroups["site"]["vit"]
+    balanced = [told["groups"][name]["balanced_accuracy"].value for name in "ab"]
+    assert told["gap"]["high"] == "a"
+    assert told["gap"]["gap"] == pytest.approx(balanced[0] - balanced[1])
+    assert told["groups"]["a"]["roc_auc_score"].n == 60
+
+
+def test_patients_with_images_of_several_classes_are_measured_by_image_and_said(predict):
+    block = predict()
+    clusters = {name: str(place // 4) for place, name in enumerate(block.case_ids)}
+    blocks = [block, predict("cnn", skill=0.5)]
+    found = evaluate(blocks, clusters=clusters, unit="patient", resamples=50)
+    assert {c.exact_test for c in found.comparisons} == {""}  # images are not independent
+    assert found.unit == "image"
+    assert any("images of several classes" in said for said in found.warnings)
+    assert "patients" in found.sets["test"]["vit"]["roc_auc_score"].method
+
+
+def test_folds_of_one_seed_are_measured_together(predict, alone):
+    whole = predict()
+    halves = [
+        replace(
+            whole,
+            fold=fold,
+            case_ids=whole.case_ids[fold::2],
+            y_true=whole.y_true[fold::2],
+            probabilities=whole.probabilities[fold::2],
+        )
+        for fold in (0, 1)
+    ]
+    halves = [replace(one, y_true=np.arange(30) % 2) for one in halves]
+    found = evaluate(halves, clusters=alone([whole]), unit="image", resamples=50)
+    assert found.sets["test"]["vit"]["roc_auc_score"].n == 60
+    assert len(found.operating_points["vit"]) == 2
+
+
+def test_models_that_predicted_other_cases_are_refused(predict, alone):
+    blocks = [predict(), predict("cnn", num_cases=58)]
     with pytest.raises(DataError, match="differ in 2 cases"):
         evaluate(blocks, clusters=alone(blocks), unit="image")
     with pytest.raises(DataError, match="the cases of the split"):
@@ -107,29 +219,3 @@ def test_the_positive_class_is_the_one_not_named_like_a_negative():
     assert positive_index(("a", "b", "c"), None) is None
     with pytest.raises(InputError, match="it is one of a, b"):
         positive_index(("a", "b"), "x")
-
-
-def test_the_table_comes_back_as_written(tmp_path):
-    blocks = [predictions(num_classes=3), predictions("cnn", "validation", num_classes=3)]
-    write_predictions(tmp_path / "predictions.csv", blocks)
-    for old, new in zip(blocks, read_predictions(tmp_path / "predictions.csv"), strict=True):
-        assert (new.model, new.split, new.case_ids) == (old.model, old.split, old.case_ids)
-        np.testing.assert_array_equal(new.y_true, old.y_true)
-        np.testing.assert_allclose(new.probabilities, old.probabilities, rtol=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        ("vit,0,0,a,test,clear,0.5,0.9", "sum to one"),
-        ("vit,0,0,a,test,clear,nan,0.9", "sum to one"),
-        ("vit,0,0,a,test,cat,0.1,0.9", "line 2, y_true: 'cat'"),
-        ("vit,0,0,a,test,clear,x,0.9", "are numbers"),
-        ("vit,0,0,a,test,clear,0.1,0.9\nvit,0,0,a,test,clear,0.1,0.9", "a twice"),
-    ],
-)
-def test_a_broken_table_says_what_is_wrong_and_where(tmp_path, broken, message):
-    header = "model,seed,fold,case_id,split,y_true,prob_clear,prob_nodule"
-    (tmp_path / "p.csv").write_text(f"{header}\n{broken}\n")
-    with pytest.raises(DataError, match=message):
-        read_predictions(tmp_path / "p.csv")

@@ -151,5 +151,5 @@ def test_gradient_of_attention_is_that_of_autograd():
     found = trace.layers[0].attention_gradient(gradient)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
-        trace.layers[0].attention_gradient(gradient, 1, 3), found[..., 1:3, :]
+        trace.layers[0].attention_gradient(gradient, start=1, stop=3), found[..., 1:3, :]
     )

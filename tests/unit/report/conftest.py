@@ -23,9 +23,11 @@ PREPROCESSING = {
 }
 
 
-def write_run(root, *, classes=CLASSES, models=("vit", "cnn"), seeds=(0,), cases=60):
+def write_run(
+    root, *, classes=CLASSES, models=("vit", "cnn"), seeds=(0,), cases=60, noise=7, methods=()
+):
     """Write a whole run folder of random pictures; returns its paths."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(noise)
     run = RunFolder(root)
     rows = _cases(run, rng, classes, cases)
     _stages(run, classes, rows)
@@ -37,6 +39,10 @@ def write_run(root, *, classes=CLASSES, models=("vit", "cnn"), seeds=(0,), cases
     _evaluation(run, classes, models)
     for row in test:
         _explanation(run, rng, row)
+        for method in methods:
+            _explanation(run, rng, row, method=method)
+    if methods:
+        _bench(run, ("rollout", *methods), test)
     (run.explanations / "attention").mkdir()
     grid = rng.gamma(0.4, size=(4, 3, 8, 8))
     np.savez(
@@ -311,31 +317,95 @@ def _evaluation(run, classes, models):
     )
 
 
-def _explanation(run, rng, row):
+def _explanation(run, rng, row, *, method=None):
     y, x = np.mgrid[:8, :8]
     values = np.exp(-((y - 3) ** 2 + (x - 5) ** 2) / 4) * rng.uniform(0.3, 1) + rng.gamma(
         0.3, 0.1, (8, 8)
     )
-    path = run.explanation(row["case_id"])
+    path = run.explanation(row["case_id"], method=method)
+    if method:
+        values -= values.mean()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
         np.savez(
             stream,
-            values=(values / values.sum()).astype(np.float32),
+            values=(values / np.abs(values).sum()).astype(np.float32),
             grid_size=np.array([8, 8]),
             image_size=np.array([64, 64]),
         )
     write_json(
         path.with_suffix(".json"),
         {
-            "method": "rollout",
-            "class_specific": False,
+            "method": method or "rollout",
+            "class_specific": method is not None,
+            "signed": method is not None,
+            "prefix_share": [0.41],
+            "residual": None,
             "parameters": {"head_fusion": "mean"},
             "extra": {
                 "model": "vit",
                 "preprocessing": PREPROCESSING,
                 "source_size": [96, 128],
             },
+        },
+    )
+
+
+def _bench(run, methods, test):
+    """Write a faithfulness.json in the shape of faithfulness.record.Bench.to_json."""
+
+    def cell(value):
+        return {"value": value, "low": value - 0.1, "high": value + 0.1, **ESTIMATE}
+
+    def strip(method):
+        return {
+            "class_specific": method != "rollout",
+            "gain_over_random": 0.21,
+            "gain_low": 0.12,
+            "gain_high": 0.31,
+            "stability": 0.83,
+            "randomization_passed": method != "libra",
+            "completeness_error": None if method == "rollout" else 0.013,
+            "prefix_share": 0.41,
+            "fails": ["it hardly changes when the weights are shuffled"]
+            if method == "libra"
+            else [],
+        }
+
+    write_json(
+        run.root / "faithfulness.json",
+        {
+            "format": "faithfulness-1",
+            "unit": "patient",
+            "num_cases": len(test),
+            "num_units": 6,
+            "methods": list(methods),
+            "controls": ["random", "center"],
+            "refused": {"legrad": "this model has no class token"},
+            "tables": {
+                "removal_gain/tokens": {
+                    name: cell(0.1 + 0.05 * place)
+                    for place, name in enumerate((*methods, "random", "center"))
+                },
+                "stability_score": {name: cell(0.8) for name in methods},
+            },
+            "curves": {"fractions": [0.0, 0.5]},
+            "ranks": {name: {"mean": 1.5, "best": 1.0, "worst": 2.0} for name in methods},
+            "costs": {
+                name: {"passes": "one", "milliseconds": 12.0, "forwards": 1.2} for name in methods
+            },
+            "randomization_passed": {name: name != "libra" for name in methods},
+            "class_specific": {name: name != "rollout" for name in methods},
+            "strips": {
+                row["case_id"]: {method: strip(method) for method in methods} for row in test
+            },
+            "recommendation": {
+                "method": methods[-1],
+                "reason": "It has the best mean rank.",
+                "limits": ["Ranks over six patients are rough."],
+            },
+            "warnings": ["Only 6 patients."],
+            "settings": {"imputers": ["tokens"], "seed": 0},
         },
     )
 

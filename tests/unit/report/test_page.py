@@ -6,12 +6,16 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
 
-from vitrail.errors import RunFolderError
+from vitrail.errors import InputError, RunFolderError
+from vitrail.evaluation.evaluate import evaluate, to_json
+from vitrail.evaluation.table import read_predictions
+from vitrail.report.gallery import MOST_CASES
 from vitrail.report.page import build
 from vitrail.report.tables import number
 from vitrail.runfolder import RunFolder, read_csv, read_json, write_csv, write_json, write_text
@@ -165,8 +169,11 @@ def test_the_summary_is_three_sentences_with_unit_interval_and_baseline(make_run
     sentences = re.findall(r'<p class="lead">(.*?)</p>', page)
     assert len(sentences) == 3
     assert "40 patients" in sentences[0]
-    assert "0.91 (95 % interval 0.85 to 0.96)" in sentences[0]
-    assert "no evidence of a difference" in sentences[1]
+    assert "0.91 (95\xa0% interval 0.85 to 0.96)" in sentences[0]
+    assert (
+        "no evidence of a difference in ROC AUC: +0.02 (95\xa0% interval \N{MINUS SIGN}0.03"
+        in sentences[1]
+    )
 
 
 def test_unknown_patients_are_said_in_the_summary_the_certificate_and_the_limits(make_run):
@@ -198,7 +205,7 @@ def test_a_comparison_keeps_the_records_numbers_and_calls_models_as_the_page_doe
 def test_subgroups_and_operating_points_are_shown(make_run):
     text = text_of(build(make_run(cases=24)))
     assert "Vision Transformer by site, test set. Largest gap in balanced accuracy: 0.050" in text
-    assert "Vision Transformer: 0.500 (Youden" in text
+    assert "Vision Transformer decides at 0.500 (Youden" in text
     assert "The same test set image by image" in text
 
 
@@ -277,3 +284,104 @@ def test_without_maps_the_pictures_are_still_shown(make_run):
     assert 'class="overlay"' not in page
     assert "<code>vitrail explain</code>" in page
     assert 'class="outline"' in page
+
+
+def test_two_hundred_cases_with_maps_of_three_methods_fit_in_25_mb_and_open_light(make_run):
+    page = build(make_run(cases=600, methods=("libra", "relevance")))
+    assert page.count('class="case"') == MOST_CASES
+    assert len(page) < 25_000_000
+    assert page.index('id="gallery"') < 1_500_000
+
+
+def test_p_values_are_shown_with_their_correction_and_never_as_zero(make_run):
+    run = make_run(cases=24)
+    evaluation = read_json(run.evaluation)
+    evaluation["comparisons"][0] |= {"p_value": 0.00001, "p_value_holm": 0.0421, "method": "paired"}
+    write_json(run.evaluation, evaluation)
+    assert "&lt; 0.001 0.042" in text_of(build(run))
+
+
+def test_the_spread_over_seeds_and_the_reason_for_a_missing_number_are_shown(make_run):
+    run = make_run(cases=24)
+    evaluation = read_json(run.evaluation)
+    metrics = evaluation["sets"]["test"]["vit"]
+    metrics["accuracy"]["spread"] = 0.0123
+    metrics["matthews_corrcoef"]["reason"] = "a class is absent"
+    write_json(run.evaluation, evaluation)
+    text = text_of(build(run))
+    assert "± 0.012 over seeds" in text
+    assert "A class is absent." in text
+
+
+def test_an_external_set_has_its_own_section(make_run):
+    run = make_run(cases=24)
+    evaluation = read_json(run.evaluation)
+    evaluation["sets"]["hospital B"] = evaluation["sets"]["test"]
+    evaluation["curves"]["hospital B"] = evaluation["curves"]["test"]
+    write_json(run.evaluation, evaluation)
+    page = build(run)
+    assert "Cases from elsewhere: hospital B" in text_of(page)
+    assert "was not measured" not in text_of(page)
+    assert Tags(page).open == []
+
+
+def test_openings_of_the_test_set_are_counted(make_run):
+    run = make_run(cases=24)
+    write_json(run.evaluation, {**read_json(run.evaluation), "test_openings": 2})
+    assert "The test set was opened 2 times." in text_of(build(run))
+
+
+def test_the_bench_fills_the_trust_section(make_run):
+    page = build(make_run(cases=24, methods=("libra",)))
+    text = text_of(page)
+    assert "2 methods and 2 controls, tested on 8 cases; intervals over 6 patients." in text
+    assert "Look at libra first." in text
+    assert "Not to be trusted: it hardly changes when the weights are shuffled." in text
+    assert page.count("overlay failing") == 8 * 4
+    assert Tags(page).open == []
+
+
+def test_without_a_bench_the_page_says_that_maps_were_not_tested(make_run):
+    assert "<code>vitrail bench</code>" in build(make_run(cases=24))
+
+
+@pytest.mark.parametrize("name", ["claim-2024", "tripod-ai", "stard-ai"])
+def test_a_checklist_is_filled_by_topic_and_invents_no_item(make_run, name):
+    text = text_of(build(make_run(cases=24), checklist=name))
+    part = text[text.index("Checklist: ") :]
+    assert "Item numbers and wordings are not available offline" in part
+    assert re.search(r"\b[Ii]tem \d", part) is None
+    assert "25 found, 1 not readable and left out, 24 used" in part
+    assert "Evaluation on external data" in part[part.index("does not hold") :]
+    assert "Ethics approval" in part[part.index("Only the authors") :]
+
+
+def test_a_checklist_that_does_not_exist_is_refused(make_run):
+    with pytest.raises(InputError, match="one of claim-2024, tripod-ai, stard-ai"):
+        build(make_run(cases=24), checklist="claim")
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_what_evaluate_really_writes_is_drawn(make_run, seeds):
+    run = make_run(cases=96, seeds=seeds)
+    predictions = read_predictions(run.predictions)
+    names = {name for one in predictions for name in one.case_ids}
+    found = evaluate(
+        [*predictions, *(replace(one, split="validation") for one in predictions)],
+        clusters={name: name for name in names},
+        unit="patient",
+        resamples=50,
+    )
+    write_json(run.evaluation, to_json(found))
+    page = build(run)
+    text = text_of(page)
+    assert "after temperature scaling" in text
+    assert "not defined" not in text[text.index("Results") : text.index("Confusion matrices")]
+    assert "When not to decide" in text
+    assert "sets that hold the truth: clear" in text.lower()
+    assert "Shaded: 95\xa0% interval." in page
+    assert ("Drawn is the training with seed 0." in text) == (len(seeds) > 1)
+    assert (" over seeds" in text) == (len(seeds) > 1)
+    for name in ("roc-curve", "decision-curve", "calibration-vision-transformer"):
+        assert f'download="{name}.csv"' in page
+    assert Tags(page).open == []

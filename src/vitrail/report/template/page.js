@@ -19,6 +19,15 @@
     root.style.setProperty("--opacity", event.target.value / 100);
   });
 
+  const choose = (scope, method) => {
+    const select = scope.querySelector(".choose select");
+    if (!select || ![...select.options].some((one) => one.value === method)) return;
+    select.value = method;
+    scope.querySelectorAll("[data-method]").forEach((one) => { one.hidden = one.dataset.method !== method; });
+  };
+  document.querySelectorAll(".choose select").forEach((one) => one.addEventListener("change", () => choose(one.closest(".case"), one.value)));
+  $("method")?.addEventListener("change", (event) => document.querySelectorAll(".case").forEach((one) => choose(one, event.target.value)));
+
   const cells = [...document.querySelectorAll(".confusion a")];
   const cases = [...document.querySelectorAll(".case")];
   const status = $("filter");

@@ -1,0 +1,93 @@
+"""Removal curves against the pixel-flipping loop of the common toolkits, in one run.
+
+``python benchmarks/faithfulness.py [--pictures N] [--rounds N]``
+
+The loop is restated from its formula (one picture, one forward pass a step, patches set to a
+constant in the order of the map; most relevant first, then least): equal steps, equal answers up
+to what stands in the place of a patch, same model, same process. Rounds are taken in turn; the
+smallest wall and processor times are kept, a picture.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import timm
+import torch
+
+from vitrail.faithfulness.dropping import TokenDropper
+from vitrail.faithfulness.imputers import Hiding
+from vitrail.faithfulness.removal import FRACTIONS, removal_curves
+
+
+def pixel_flipping(model, images, *, maps, targets, steps, patch=16):
+    """Flip patches picture by picture, step by step."""
+    scores = np.zeros((2, len(images), len(steps)))
+    for case, (image, values) in enumerate(zip(images, maps, strict=True)):
+        order = np.argsort(-values.ravel(), kind="stable")
+        for side, ranked in enumerate((order, order[::-1])):
+            for step, fraction in enumerate(steps):
+                flipped = image.clone()
+                for place in ranked[: round(fraction * len(order))]:
+                    row, column = divmod(int(place), values.shape[1])
+                    top, left = row * patch, column * patch
+                    flipped[:, top : top + patch, left : left + patch] = 0.0
+                with torch.no_grad():
+                    logits = model(flipped[None])
+                scores[side, case, step] = logits.softmax(dim=1)[0, targets[case]]
+    return scores
+
+
+def timed(function):
+    wall, own = time.perf_counter(), time.process_time()
+    result = function()
+    return result, time.perf_counter() - wall, time.process_time() - own
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fine", action="store_true", help="196 steps instead of 10")
+    asked = parser.parse_args()
+    torch.manual_seed(0)
+    model = timm.create_model("vit_small_patch16_224", num_classes=10).eval()
+    images = torch.randn(asked.pictures, 3, 224, 224)
+    maps = np.random.default_rng(0).random((1, asked.pictures, 14, 14))
+    targets = np.zeros(asked.pictures, dtype=int)
+    steps = tuple(np.arange(196) / 196) if asked.fine else FRACTIONS
+    print(f"tokens really left out: {TokenDropper(model, images).is_shortened}")
+    candidates = {
+        "pixel-flipping loop": lambda: pixel_flipping(
+            model, images, maps=maps[0], targets=targets, steps=steps
+        ),
+    } | {
+        name: lambda name=name: removal_curves(
+            model, images, maps=maps, targets=targets, fractions=steps,
+            hiding=Hiding(imputer=name, black=(0.0, 0.0, 0.0)),
+        )
+        for name in ("black", "token_drop")
+    }  # fmt: skip
+    best = dict.fromkeys(candidates, (np.inf, np.inf))
+    answers = {}
+    for _ in range(asked.rounds):
+        for name, function in candidates.items():
+            answers[name], *spent = timed(function)
+            best[name] = tuple(min(pair) for pair in zip(best[name], spent, strict=True))
+    batched = np.stack([answers["black"].most["probability"][0],
+                        answers["black"].least["probability"][0]])  # fmt: skip
+    print(
+        f"largest difference, black: {np.abs(batched - answers['pixel-flipping loop']).max():.1e}"
+    )
+    loop = best["pixel-flipping loop"]
+    for name, spent in best.items():
+        ratios = [one / two for one, two in zip(loop, spent, strict=True)]
+        print(
+            f"{name:22} {1000 * spent[0] / asked.pictures:8.0f} ms wall"
+            f" {1000 * spent[1] / asked.pictures:8.0f} ms processor a picture"
+            f"   {ratios[0]:.1f} x, {ratios[1]:.1f} x"
+        )
+
+
+if __name__ == "__main__":
+    main()

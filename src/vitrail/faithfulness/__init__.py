@@ -1,0 +1,1 @@
+"""Which map can be trusted: tests of explanations, on any model."""

@@ -1,0 +1,312 @@
+"""Which map can I trust, on this model? Every test, every method, the controls in every table.
+
+Tests (columns), with the direction in the name:
+
+``removal_gain/<imputer>``   area between least- and most-relevant-first curves of the probability
+``over_controls/…``          the same minus that of the best control, picture by picture
+``saco_score``               do saliences of groups order what hiding them costs
+``sensitivity_n_score``      do sums over random sets tell what hiding them costs
+``contrast_score``           is the runner-up's map another one
+``mosaic_score``             is the evidence on the half of its class (chance .5)
+``stability_score``          does the map stay under shifts, a flip, noise
+``randomization_error``      how much of it is left when all weights are shuffled
+``completeness_error``       what the method promised to hand out and did not
+``pointing_score`` …         where a person drew a mask (plausible, not faithful)
+
+See :mod:`~vitrail.faithfulness.removal` and the other modules for their definitions.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vitrail.errors import CaptureError, InputError
+from vitrail.explain import methods as all_methods
+from vitrail.explain.target import logits_of
+from vitrail.faithfulness.explainers import (
+    MethodExplainer,
+    control_explainers,
+    explain_all,
+    native_grid,
+    usable,
+)
+from vitrail.faithfulness.interval import FEW, mean_estimates
+from vitrail.faithfulness.randomization import RULE, passes
+from vitrail.faithfulness.record import Bench, Cost, rank_methods
+from vitrail.faithfulness.removal import FRACTIONS, PROTOCOL
+from vitrail.faithfulness.suite import RUN, TESTS, BenchSettings, Suite, settle_imputers
+from vitrail.faithfulness.verdict import bands, is_ranked, over_controls, recommend, strips
+from vitrail.records import Estimate, Progress, no_progress
+
+logger = logging.getLogger("vitrail")
+
+METHODS = (
+    "attn_lrp",
+    "cp_lrp",
+    "grad_cam",
+    "gradient_rollout",
+    "input_x_gradient",
+    "legrad",
+    "libra",
+    "relevance",
+    "rollout",
+    "transformer_attribution",
+)
+"""The methods of one to three passes: what is tested unless others are named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What the bench will cost.
+
+    Attributes:
+        seconds_a_case: Everything, a picture.
+        cases: That fit into the budget.
+        megabytes: Of the pictures and maps held.
+    """
+
+    seconds_a_case: float
+    cases: int
+    megabytes: float
+
+
+def bench(
+    model: nn.Module,
+    images: Float[Tensor, "case channel height width"],
+    *,
+    targets: Sequence[int] | Int[np.ndarray, " case"] | None = None,
+    methods: Sequence[str] = METHODS,
+    masks: Bool[np.ndarray, "case mask_row mask_column"] | None = None,
+    groups: Sequence[str] | None = None,
+    settings: BenchSettings = BenchSettings(),  # noqa: B008 (frozen)
+    progress: Progress = no_progress,
+) -> Bench:
+    """Test explanation methods on a model.
+
+    Args:
+        model: Any classifier in eval mode; it is left as it was.
+        images: Normalized as the model expects.
+        targets: One class an image; by default the predicted ones.
+        methods: Names in :func:`vitrail.explain.methods`; those that cannot serve this model are
+            listed with the reason.
+        masks: What a person drew, on the pictures as the model sees them; none without.
+        groups: Patient of each picture: intervals are made over them.
+        settings: What is tested, and how.
+        progress: Told of every test.
+
+    Returns:
+        Tables with intervals, curves, ranks, costs, a strip a map, a recommendation. The same
+        seed gives the same table.
+
+    Raises:
+        InputError: If arguments do not fit, or no method can serve the model.
+    """
+    _check(images, masks, groups=groups, settings=settings)
+    parameter = next(model.parameters(), images)
+    images = images.to(parameter.device, parameter.dtype)
+    good, refused = usable(methods, model, image=images[:1], refusals=(InputError, CaptureError))
+    if not good:
+        raise InputError(
+            "methods", "; ".join(refused.values()), "one must serve this model", "name others"
+        )
+    plan = forecast(model, images, methods=good, settings=settings)
+    images = images[: plan.cases]
+    minutes = plan.cases * plan.seconds_a_case / 60
+    words = "faithfulness: %d cases, about %.1f minutes (%.2f s a case), %.0f MB held"
+    logger.info(words, plan.cases, minutes, plan.seconds_a_case, plan.megabytes)
+    work = _prepare(model, images, targets=targets, methods=good, settings=settings)
+    work.progress, work.refused = progress, refused
+    work.masks = None if masks is None else masks[: plan.cases]
+    settle_imputers(work)
+    for done, test in enumerate(settings.tests):
+        progress("faithfulness", done=done, total=len(settings.tests), note=test)
+        RUN[test](work)
+    return _record(work, groups=groups, plan=plan)
+
+
+def forecast(
+    model: nn.Module,
+    images: Float[Tensor, "case channel height width"],
+    *,
+    methods: Sequence[str],
+    settings: BenchSettings,
+) -> Forecast:
+    """Estimate the cost from one picture's explanations and one batch of forwards."""
+    few = images[:8]
+    with torch.no_grad():
+        model(few)
+        began = time.perf_counter()
+        model(few)
+    forward = (time.perf_counter() - began) / len(few)
+    began = time.perf_counter()
+    grid = native_grid(model, images[:1])
+    for name in methods:
+        own = settings.parameters.get(name, {})
+        one = MethodExplainer(name=name, grid_size=grid, parameters=own)
+        one(model, images[:1], targets=np.zeros(1, dtype=int))
+    explaining = time.perf_counter() - began
+    tests = settings.tests
+    rows = len(methods) + len(control_explainers(grid))
+    per_map = {"contrast": 1, "mosaic": 2, "stability": 4, "randomization": 1}
+    explanations = 1 + sum(per_map[test] for test in tests if test in per_map)
+    hidden = {"removal": 19 * rows * len(settings.imputers), "saco": 10 * rows, "sensitivity_n": 61}
+    forwards = sum(hidden[test] for test in tests if test in hidden)
+    seconds = explanations * explaining + forwards * forward
+    cases = len(images)
+    if settings.budget_s is not None:
+        cases = max(1, min(cases, int(settings.budget_s / max(seconds, 1e-9))))
+    held = cases * (images[0].nbytes + rows * grid[0] * grid[1] * 8)
+    return Forecast(seconds_a_case=seconds, cases=cases, megabytes=held / 1e6)
+
+
+def _prepare(
+    model: nn.Module,
+    images: Float[Tensor, "case channel height width"],
+    *,
+    targets: Sequence[int] | np.ndarray | None,
+    methods: Sequence[str],
+    settings: BenchSettings,
+) -> Suite:
+    """Explain all pictures by all methods, and draw the controls."""
+    with torch.no_grad():
+        logits = torch.cat([logits_of(model(part)) for part in torch.split(images, 32)])
+    chosen = logits.argmax(dim=1).cpu().numpy() if targets is None else np.asarray(targets)
+    chosen = chosen[: len(images)].astype(np.int64)
+    grid = native_grid(model, images[:1])
+    explainers = {
+        name: MethodExplainer(
+            name=name, grid_size=grid, parameters=settings.parameters.get(name, {})
+        )
+        for name in methods
+    }
+    explained = {
+        name: explain_all(explainer, model, images=images, targets=chosen)
+        for name, explainer in explainers.items()
+    }
+    controls = control_explainers(grid, seed=settings.hiding.seed)
+    maps = {name: found.maps for name, found in explained.items()}
+    maps |= {name: draw(model, images, targets=chosen) for name, draw in controls.items()}
+    return Suite(
+        model=model, images=images, targets=chosen, settings=settings, explainers=explainers,
+        controls=controls, explained=explained, maps=maps, progress=no_progress,
+    )  # fmt: skip
+
+
+def _check(
+    images: Tensor,
+    masks: Bool[np.ndarray, "case mask_row mask_column"] | None,
+    *,
+    groups: Sequence[str] | None,
+    settings: BenchSettings,
+) -> None:
+    """Refuse arguments that do not fit."""
+    for name, given in (("masks", masks), ("groups", groups)):
+        if given is not None and len(given) != len(images):
+            raise InputError(
+                name, f"{len(given)} for {len(images)} images", "one an image", "leave it out"
+            )
+    if masks is not None and masks.shape[1:] != images.shape[2:]:
+        raise InputError(
+            "masks",
+            f"{masks.shape[1:]} px for images of {tuple(images.shape[2:])} px",
+            "they lie on the pictures as the model sees them",
+            "prepare masks as the pictures, nearest neighbor",
+        )
+    unknown = [test for test in settings.tests if test not in RUN]
+    if unknown:
+        raise InputError("tests", unknown[0], f"known are {', '.join(TESTS)}", "choose among them")
+
+
+def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Bench:
+    """Estimate means with intervals, rank, judge, and put everything in one record."""
+    cases = len(work.images)
+    names = list(groups)[:cases] if groups is not None else [str(case) for case in range(cases)]
+    clusters = np.unique(names, return_inverse=True)[1].ravel()
+    patients = None if groups is None else clusters
+    seed = work.settings.hiding.seed
+    values = work.values | over_controls(work)
+    pointing = [key for key in values if key[0].startswith("pointing_score")]
+    cells = mean_estimates(values, clusters=patients, proportions=pointing, seed=seed)
+    tables: dict[str, dict[str, Estimate]] = {}
+    for (test, name), cell in cells.items():
+        tables.setdefault(test, {})[name] = cell
+    passed = {
+        name: passes(tables["randomization_error"][name])
+        for name in work.maps
+        if name in tables.get("randomization_error", {})
+    }
+    ranked = {test: row for test, row in tables.items() if is_ranked(test)}
+    ranks = rank_methods(ranked, list(work.explainers))
+    order = tuple(sorted(work.explainers, key=lambda name: ranks[name].mean))
+    specific = {name: name in order and all_methods()[name].class_specific for name in work.maps}
+    return Bench(
+        unit="image" if groups is None else "patient",
+        num_cases=cases,
+        num_units=len(set(names)),
+        methods=order,
+        controls=tuple(work.controls),
+        refused=work.refused,
+        tables=tables,
+        curves=bands(work, clusters=patients, seed=seed),
+        fractions=FRACTIONS,
+        ranks=ranks,
+        costs=_costs(work),
+        randomization_passed=passed,
+        class_specific=specific,
+        strips=strips(work, tables, passed=passed),
+        recommendation=recommend(work, tables, ranks=ranks, passed=passed, clusters=patients),
+        warnings=_warnings(work, len(set(names)), plan=plan),
+        settings=_settings(work, plan),
+    )
+
+
+def _costs(work: Suite) -> dict[str, Cost]:
+    """Return what each method took a picture, also in forward passes."""
+    few = work.images[:8]
+    with torch.no_grad():
+        began = time.perf_counter()
+        work.model(few)
+    forward = max((time.perf_counter() - began) / len(few), 1e-9)
+    return {
+        name: Cost(
+            passes=all_methods()[name].passes,
+            milliseconds=1000 * one.seconds / max(one.pictures, 1),
+            forwards=one.seconds / max(one.pictures, 1) / forward,
+        )
+        for name, one in work.explainers.items()
+    }
+
+
+def _warnings(work: Suite, units: int, *, plan: Forecast) -> tuple[str, ...]:
+    """Say what belongs beside the tables."""
+    said = []
+    if units < FEW:
+        said.append(f"Only {units} patients or pictures: the intervals are guesses.")
+    if work.settings.budget_s is not None:
+        said.append(f"{plan.cases} cases fit into the budget of {work.settings.budget_s:.0f} s.")
+    if work.masks is not None:
+        said.append("Agreement with masks is plausibility, not faithfulness.")
+    flat = [name for name in work.explainers if np.ptp(work.maps[name], axis=(1, 2)).min() == 0]
+    if flat:
+        said.append(f"Some maps are constant: {', '.join(flat)}.")
+    return tuple(said)
+
+
+def _settings(work: Suite, plan: Forecast) -> dict[str, object]:
+    """Return everything that was chosen, as JSON can hold it."""
+    chosen = work.settings
+    return {
+        "tests": list(chosen.tests),
+        "imputers": list(chosen.imputers),
+        "hiding": {name: part for name, part in asdict(chosen.hiding).items() if name != "imputer"},
+        "budget_s": chosen.budget_s,
+        "parameters": {name: dict(own) for name, own in chosen.parameters.items()},
+        "protocols": [PROTOCOL, RULE],
+        "forecast_seconds_a_case": round(plan.seconds_a_case, 3),
+    }

@@ -1,0 +1,269 @@
+"""The tests of the bench, each on all methods and controls at once, sharing what they can."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vitrail.errors import CaptureError, InputError
+from vitrail.explain import methods as all_methods
+from vitrail.faithfulness.contrast import Explain, class_contrast, mosaic_score
+from vitrail.faithfulness.explainers import Explained, MethodExplainer
+from vitrail.faithfulness.imputers import Hiding, Imputer, asker
+from vitrail.faithfulness.magnitude import saco_scores, sensitivity_n_scores
+from vitrail.faithfulness.randomization import randomization
+from vitrail.faithfulness.removal import RemovalCurves, removal_curves
+from vitrail.faithfulness.stability import stability
+from vitrail.metrics.localization import (
+    coverage,
+    lesion_size,
+    outside_error,
+    pointing_score,
+    rank_accuracy_score,
+    relevance_mass_score,
+    top_iou_score,
+)
+from vitrail.records import Progress, no_progress
+
+TESTS = (
+    "removal",
+    "saco",
+    "sensitivity_n",
+    "contrast",
+    "mosaic",
+    "stability",
+    "randomization",
+    "completeness",
+    "localization",
+)
+LOCALIZATION = {
+    "pointing_score": pointing_score,
+    "relevance_mass_score": relevance_mass_score,
+    "rank_accuracy_score": rank_accuracy_score,
+    "top_iou_score": top_iou_score,
+    "outside_error": outside_error,
+}
+
+Values = dict[tuple[str, str], Float[np.ndarray, " case"]]
+"""(test, method) → a number a case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """What is tested, and how.
+
+    Attributes:
+        tests: Among :data:`TESTS`.
+        imputers: Of the removal test; the first one also serves the other tests that hide.
+        hiding: Black value, seed and batch size of all tests that hide.
+        budget_s: Seconds that everything may take: cases are left out to fit; None is no limit.
+        parameters: Of methods, by name.
+    """
+
+    tests: tuple[str, ...] = TESTS
+    imputers: tuple[Imputer, ...] = ("token_drop", "blur")
+    hiding: Hiding = field(default_factory=Hiding)
+    budget_s: float | None = None
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(eq=False, kw_only=True)
+class Suite:
+    """All that the tests share, and what they found.
+
+    Attributes:
+        model: In eval mode.
+        images: Pictures.
+        targets: Class of each.
+        settings: What is tested.
+        explainers: Methods by name.
+        controls: Controls by name.
+        explained: What the methods said of the pictures.
+        maps: Of methods and controls.
+        progress: Told of long tests.
+        masks: What a person drew, or None.
+        values: A number a case, by test and method.
+        refused: Tests that cannot be done, with the reason.
+        curves: Of the removal test, one an imputer.
+        imputers: That the model allows.
+        best_control: Of each removal test, the control with the highest mean gain.
+    """
+
+    model: nn.Module
+    images: Float[Tensor, "case channel height width"]
+    targets: Int[np.ndarray, " case"]
+    settings: BenchSettings
+    explainers: dict[str, MethodExplainer]
+    controls: dict[str, Explain]
+    explained: dict[str, Explained]
+    maps: dict[str, Float[np.ndarray, "case row column"]]
+    progress: Progress = no_progress
+    masks: Bool[np.ndarray, "case height width"] | None = None
+    values: Values = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    curves: list[RemovalCurves] = field(default_factory=list)
+    imputers: list[Imputer] = field(default_factory=list)
+    best_control: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def functions(self) -> dict[str, Explain]:
+        """Methods and controls as functions of one kind."""
+        return {**self.explainers, **self.controls}
+
+    @property
+    def stacked(self) -> Float[np.ndarray, "method case row column"]:
+        """All maps, in the order of ``maps``."""
+        return np.stack(list(self.maps.values()))
+
+
+def settle_imputers(work: Suite) -> None:
+    """Leave out the imputers that this model does not allow, with the reason."""
+    grid = next(iter(work.maps.values())).shape[1:]
+    for imputer in work.settings.imputers:
+        try:
+            asker(
+                work.model,
+                work.images[:1],
+                grid_size=(grid[0], grid[1]),
+                hiding=replace(work.settings.hiding, imputer=imputer),
+            )
+        except (InputError, CaptureError) as error:
+            work.refused[f"removal_gain/{imputer}"] = str(error)
+        else:
+            work.imputers.append(imputer)
+
+
+def _removal(work: Suite) -> None:
+    """Hide patches under every imputer that the model allows."""
+    for imputer in work.imputers:
+        curves = removal_curves(
+            work.model,
+            work.images,
+            maps=work.stacked,
+            targets=work.targets,
+            hiding=replace(work.settings.hiding, imputer=imputer),
+            progress=work.progress,
+        )
+        work.curves.append(curves)
+        _put(work, f"removal_gain/{imputer}", numbers=curves.removal_gain())
+
+
+def _put(work: Suite, test: str, *, numbers: Float[np.ndarray, "method case"]) -> None:
+    """Keep numbers of all methods and controls."""
+    work.values |= {(test, name): row for name, row in zip(work.maps, numbers, strict=True)}
+
+
+def _hiding(work: Suite) -> Hiding:
+    """Return how the other tests hide: by the first imputer that the model allows."""
+    return replace(work.settings.hiding, imputer=work.imputers[0] if work.imputers else "blur")
+
+
+def _saco(work: Suite) -> None:
+    """Compare groups of patches."""
+    scores = saco_scores(
+        work.model, work.images, maps=work.stacked, targets=work.targets, hiding=_hiding(work)
+    )
+    _put(work, "saco_score", numbers=scores)
+
+
+def _sensitivity_n(work: Suite) -> None:
+    """Compare random sets of patches."""
+    scores = sensitivity_n_scores(
+        work.model, work.images, maps=work.stacked, targets=work.targets, hiding=_hiding(work)
+    )
+    _put(work, "sensitivity_n_score", numbers=scores)
+
+
+def _contrast(work: Suite) -> None:
+    """Compare the maps of target and runner-up; what knows no class has 0 without asking."""
+    for name, method in work.functions.items():
+        specific = name in work.explainers and all_methods()[name].class_specific
+        work.values["contrast_score", name] = (
+            class_contrast(work.model, work.images, method=method, targets=work.targets)
+            if specific
+            else np.zeros(len(work.images))
+        )
+
+
+def _mosaic(work: Suite) -> None:
+    """Ask for one of two pictures on one canvas."""
+    if len(np.unique(work.targets)) < 2:
+        work.refused["mosaic_score"] = "all pictures have one target class; give pictures of two"
+        return
+    for name, method in work.functions.items():
+        work.values["mosaic_score", name] = mosaic_score(
+            work.model, work.images, method=method, targets=work.targets,
+            seed=work.settings.hiding.seed,
+        )  # fmt: skip
+
+
+def _stability(work: Suite) -> None:
+    """Change the pictures a little."""
+    for name, method in work.functions.items():
+        found = stability(
+            work.model, work.images, method=method, targets=work.targets,
+            seed=work.settings.hiding.seed,
+        )  # fmt: skip
+        work.values["stability_score", name] = found.stability_score
+        work.values["max_sensitivity_error", name] = found.max_sensitivity_error
+
+
+def _randomization(work: Suite) -> None:
+    """Shuffle all weights in a copy; a shuffled model that breaks a method says nothing of it."""
+    for name, method in work.functions.items():
+        try:
+            found = randomization(
+                work.model, work.images, method=method, targets=work.targets,
+                seed=work.settings.hiding.seed,
+            )["all"]  # fmt: skip
+        except (InputError, CaptureError, ArithmeticError) as error:
+            work.refused[f"randomization_error of {name}"] = str(error)
+            continue
+        work.values["randomization_error", name] = np.abs(found)
+
+
+def _completeness(work: Suite) -> None:
+    """Keep what the methods said of themselves."""
+    for name, found in work.explained.items():
+        if np.isfinite(found.completeness_error).any():
+            work.values["completeness_error", name] = found.completeness_error
+
+
+def _localization(work: Suite) -> None:
+    """Hold maps against masks; pictures with an empty mask have no number."""
+    masks = work.masks
+    if masks is None or not masks.any():
+        work.refused["localization"] = "no masks were given; pass masks to test it"
+        return
+    for name, maps in work.maps.items():
+        grid = (maps.shape[1], maps.shape[2])
+        for test, function in LOCALIZATION.items():
+            work.values[test, name] = np.array(
+                [
+                    function(one, coverage(mask, grid)) if mask.any() else np.nan
+                    for one, mask in zip(maps, masks, strict=True)
+                ]
+            )
+    sizes = np.array([lesion_size(mask) if mask.any() else "none" for mask in masks])
+    for size in ("small", "medium", "large"):
+        if (sizes == size).any() and (sizes != size).any():
+            for test, name in [key for key in work.values if key[0] in LOCALIZATION]:
+                numbers = np.where(sizes == size, work.values[test, name], np.nan)
+                work.values[f"{test}/{size}", name] = numbers
+
+
+RUN = {
+    "removal": _removal,
+    "saco": _saco,
+    "sensitivity_n": _sensitivity_n,
+    "contrast": _contrast,
+    "mosaic": _mosaic,
+    "stability": _stability,
+    "randomization": _randomization,
+    "completeness": _completeness,
+    "localization": _localization,
+}
+"""The tests by name."""

@@ -1,0 +1,194 @@
+"""``vitrail bench``: which explanation can be trusted on the trained model, in its own numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from PIL import Image
+from torch import nn
+
+from vitrail.data.cohort import load_cohort
+from vitrail.data.loader import PictureDataset
+from vitrail.data.raster import read_stored
+from vitrail.data.split import analysis_unit, load_split
+from vitrail.faithfulness.bench import METHODS, bench
+from vitrail.faithfulness.imputers import Hiding
+from vitrail.faithfulness.record import Bench
+from vitrail.faithfulness.suite import BenchSettings
+from vitrail.models import bundle
+from vitrail.pipeline.choices import read_plan
+from vitrail.pipeline.explain import DEFAULT_METHOD
+from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
+from vitrail.pipeline.train import dataset
+from vitrail.records import Preprocessing, Progress, no_progress
+from vitrail.runfolder import RunFolder, read_json, write_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be tested.
+
+    Attributes:
+        methods: Names in :func:`vitrail.explain.methods`.
+        cases: Test cases at most, drawn at random.
+        budget_s: Seconds that it may take; cases are left out to fit. None is no limit.
+    """
+
+    methods: tuple[str, ...] = METHODS
+    cases: int = 100
+    budget_s: float | None = None
+
+    @classmethod
+    def read(cls, methods: str, *, cases: int, budget_minutes: float | None) -> "Asked":
+        """Read the command line's words: methods with commas between, empty for the default."""
+        names = tuple(methods.replace(" ", "").split(",")) if methods else METHODS
+        seconds = None if budget_minutes is None else 60 * budget_minutes
+        return cls(methods=names, cases=cases, budget_s=seconds)
+
+
+def bench_run(
+    run: RunFolder,
+    asked: Asked = Asked(),
+    *,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Result:
+    """Test explanation methods on the run's Vision Transformer, and write ``faithfulness.json``.
+
+    Each map that is in the run folder already gets its trust strip.
+
+    Args:
+        run: Holds the trained model.
+        asked: Methods, cases, time.
+        command: The exact command line.
+        progress: Told of every test.
+
+    Raises:
+        RunFolderError: If something is missing; the message names the verb that makes it.
+        InputError: If no method can serve the model.
+    """
+    require_run(run)
+    plan = read_plan(run.require(run.plan, "plan"))
+    folder = run.model("vit", seed=plan.seed.value)
+    description = run.require(folder / bundle.DESCRIPTION, "train")
+    cohort = load_cohort(run.cohort)
+    split, groups = load_split(run.require(run.split, "plan"), cohort)
+    tested = dataset(cohort, split, plan=plan, part="test")
+
+    order = np.random.default_rng(0).permutation(len(tested))[: asked.cases]
+
+    def work() -> Result:
+        model = bundle.load(folder).model
+        found = _tested(tested, model, order=order, groups=groups, asked=asked, progress=progress)
+        names = [tested.cases[place].case_id for place in order][: found.num_cases]
+        weights = cast("dict[str, Any]", read_json(description))["weights_sha256"]
+        content = {**found.to_json(names), "model": "vit", "weights_sha256": weights}
+        write_json(run.faithfulness, content)
+        _mark(run, found, names)
+        return {"faithfulness": str(run.faithfulness), "summary": sentences(found)}
+
+    return stage(
+        "bench",
+        run,
+        inputs=hash_of(repr(asked), run.split, description),
+        outputs=[run.faithfulness],
+        work=work,
+        command=command,
+    )
+
+
+def _tested(
+    tested: PictureDataset,
+    model: nn.Module,
+    *,
+    order: Int[np.ndarray, " case"],
+    groups: Mapping[str, str],
+    asked: Asked,
+    progress: Progress,
+) -> Bench:
+    """Run the bench on some test cases."""
+    cases = [tested.cases[place] for place in order]
+    by_patient = analysis_unit(cases) == "patient"
+    hiding = Hiding(black=_black(tested.preprocessing))
+    return bench(
+        model,
+        torch.stack([tested[int(place)][0] for place in order]),
+        methods=asked.methods,
+        masks=_masks(tested, order),
+        groups=[groups[case.case_id] for case in cases] if by_patient else None,
+        settings=BenchSettings(hiding=hiding, budget_s=asked.budget_s),
+        progress=progress,
+    )
+
+
+def _black(preprocessing: Preprocessing) -> tuple[float, ...]:
+    """Return what 0 becomes by normalization."""
+    return tuple(
+        -mean / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)
+    )
+
+
+def _masks(
+    tested: PictureDataset, order: Int[np.ndarray, " case"]
+) -> Bool[np.ndarray, "case mask_row mask_column"] | None:
+    """Return the masks on the model's input, empty where a case has none; None without any."""
+    cases = [tested.cases[place] for place in order]
+    if not any(case.mask for case in cases):
+        return None
+    rows, columns = tested.preprocessing.image_size
+    masks = np.zeros((len(cases), rows, columns), dtype=bool)
+    for mask, case in zip(masks, cases, strict=True):
+        if case.mask:
+            mask[:] = placed(tested.root / case.mask, tested.preprocessing)
+    return masks
+
+
+def placed(path: Path, preprocessing: Preprocessing) -> Bool[np.ndarray, "mask_row mask_column"]:
+    """Return a mask where its picture lies in the model's input; everything above 0 is inside."""
+    stored = read_stored(path).max(axis=0) > 0
+    top, left, bottom, right = preprocessing.source_box(*stored.shape)
+    size = (right - left, bottom - top)
+    inner = Image.fromarray(stored.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    mask = np.zeros(preprocessing.image_size, dtype=bool)
+    mask[top:bottom, left:right] = np.asarray(inner) > 0
+    return mask
+
+
+def _mark(run: RunFolder, found: Bench, case_ids: Sequence[str]) -> None:
+    """Write each map's strip into its own record, where the map is in the run folder."""
+    for case_id, strips in zip(case_ids, found.strips, strict=True):
+        for method, strip in strips.items():
+            shown = None if method == DEFAULT_METHOD else method
+            beside = run.explanation(case_id, method=shown).with_suffix(".json")
+            if beside.exists():
+                content = cast("dict[str, Any]", read_json(beside))
+                content["extra"] = {**content.get("extra", {}), "trust": strip.to_json()}
+                write_json(beside, content)
+
+
+def sentences(found: Bench) -> list[str]:
+    """Say what was found, for people: the recommendation, a line a method, the warnings."""
+    said = []
+    chosen = found.recommendation
+    if chosen.method:
+        said.append(f"look first at {chosen.method}: {chosen.reason}")
+    else:
+        said.append(f"no method is recommended: {chosen.reason}")
+    said += chosen.limits
+    gains = next((name for name in found.tables if name.startswith("removal_gain/")), "")
+    for name in (*found.methods, *found.controls):
+        if gains:
+            cell = found.tables[gains][name]
+            passed = found.randomization_passed.get(name)
+            kind = "class-specific" if found.class_specific[name] else "knows no class"
+            fate = {True: "passes", False: "FAILS", None: "not tested for"}[passed]
+            said.append(
+                f"{name}: {gains} {cell.value:.3f} ({cell.low:.3f} to {cell.high:.3f}), {kind}, "
+                f"{fate} randomization"
+            )
+    said += [f"left out: {name} ({why})" for name, why in found.refused.items()]
+    return said + list(found.warnings)

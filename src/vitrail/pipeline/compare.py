@@ -1,0 +1,63 @@
+"""``vitrail compare``: runs on the same test cases become ``compare.json`` and one page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vitrail.data.cohort import load_cohort
+from vitrail.data.split import analysis_unit, load_split
+from vitrail.evaluation.compare import compare_runs
+from vitrail.evaluation.table import read_predictions
+from vitrail.records import Predictions, Progress, no_progress
+from vitrail.report.compare import build, names_of
+from vitrail.runfolder import RunFolder, read_json, write_json, write_text
+
+
+def compare(
+    runs: Sequence[RunFolder],
+    *,
+    out: Path,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Write ``compare.json`` and ``compare.html`` into ``out``.
+
+    Args:
+        runs: At least two evaluated runs on the same test cases; each stands by its own model.
+            Patients, groups and the positive class are those of the first.
+        out: Folder of the two files.
+        seed: Of the bootstrap.
+        progress: Told as the resamples go by.
+
+    Raises:
+        InputError: If there are fewer than two runs, or one is given twice.
+        RunFolderError: If a run was not evaluated.
+        DataError: If runs were tested on other cases.
+    """
+    names = names_of(runs)
+    own = {name: _own(run) for name, run in zip(names, runs, strict=True)}
+    first = runs[0]
+    cohort = load_cohort(first.cohort)
+    split, clusters = load_split(first.split, cohort)
+    evaluation = read_json(first.require(first.evaluation, "evaluate"))
+    content = compare_runs(
+        own,
+        clusters=clusters,
+        unit=analysis_unit([case for case in cohort if split[case.case_id] == "test"]),
+        positive_class=evaluation["positive_class"] if isinstance(evaluation, dict) else None,
+        seed=seed,
+        progress=progress,
+    )
+    record, page = out / "compare.json", out / "compare.html"
+    write_json(record, content)
+    write_text(page, build(runs, compared=record))
+    said = [one["sentence"] for one in content["comparisons"]] + content["warnings"]
+    return {"compare": str(record), "report": str(page), "summary": [*said, f"report: {page}"]}
+
+
+def _own(run: RunFolder) -> tuple[Predictions, ...]:
+    """Take the predictions of a run's own model: the ViT, else the first."""
+    predictions = read_predictions(run.require(run.predictions, "evaluate"))
+    models = dict.fromkeys(one.model for one in predictions)
+    model = "vit" if "vit" in models else next(iter(models))
+    return tuple(one for one in predictions if one.model == model)

@@ -1,0 +1,137 @@
+"""How far to trust the maps: ``faithfulness.json`` becomes a table and a strip beside each map."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitrail.report.contents import Contents, Object
+from vitrail.report.results import Headline, metrics_table
+from vitrail.report.tables import interval, number, plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """What was tested of one map.
+
+    Attributes:
+        facts: (test, result).
+        fails: Why the map should not be trusted; empty where nothing speaks against it.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    fails: tuple[str, ...]
+
+
+def strip(contents: Contents, case_id: str, *, method: str, prefix_share: float | None) -> Strip:
+    """Gather what is known of one map; what was not tested is said to be untested.
+
+    Args:
+        contents: The run.
+        case_id: The case.
+        method: The method of its map.
+        prefix_share: As the map's own record tells it, where the bench did not run.
+    """
+    strips: Mapping[str, Any] = contents.faithfulness.get("strips") or {}
+    one: Object | None = (strips.get(case_id) or {}).get(method)
+    if one is None:
+        share = () if prefix_share is None else (("on prefix tokens", _percent(prefix_share)),)
+        return Strip(facts=(("trust", "not tested"), *share), fails=())
+    return Strip(facts=tuple(_facts(one)), fails=tuple(map(str, one.get("fails") or ())))
+
+
+def _facts(one: Object) -> Iterator[tuple[str, str]]:
+    """Say each result that is there."""
+    if _is_number(one.get("gain_over_random")):
+        ends = {"low": one.get("gain_low"), "high": one.get("gain_high")}
+        span = interval(ends, digits=2)
+        text = number(one["gain_over_random"], digits=2)
+        yield "gain over random", f"{text} (method: {span})" if span else text
+    if _is_number(one.get("stability")):
+        yield "stability", number(one["stability"], digits=2)
+    if one.get("randomization_passed") is not None:
+        yield "randomization", "passed" if one["randomization_passed"] else "failed"
+    if _is_number(one.get("completeness_error")):
+        yield "completeness error", _percent(one["completeness_error"], digits=1)
+    if _is_number(one.get("prefix_share")):
+        yield "on prefix tokens", _percent(one["prefix_share"])
+
+
+def _is_number(value: object) -> bool:
+    """Tell numbers from null."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _percent(share: float, *, digits: int = 0) -> str:
+    """Write a share in percent."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """The bench's tables.
+
+    Attributes:
+        opening: What was tested on what, in words.
+        table: Tests by methods, the controls beside them.
+        methods: (method, class-specific, randomization passed, mean rank, cost in words).
+        controls: Maps that know nothing of the model.
+        recommendation: In words; empty where none is given.
+        limits: What the recommendation does not mean.
+        warnings: Sentences that belong beside the table.
+        refused: (method or test, reason).
+        settings: What was chosen, in words.
+    """
+
+    opening: str
+    table: Headline
+    methods: tuple[tuple[str, bool | None, bool | None, str, str], ...]
+    controls: tuple[str, ...]
+    recommendation: str
+    limits: tuple[str, ...]
+    warnings: tuple[str, ...]
+    refused: tuple[tuple[str, str], ...]
+    settings: str
+
+
+def trust(contents: Contents) -> Trust | None:
+    """Read the bench, or None where it did not run."""
+    bench = contents.faithfulness
+    tables: Mapping[str, Mapping[str, Object]] = bench.get("tables") or {}
+    if not tables:
+        return None
+    methods = [str(name) for name in bench.get("methods") or ()]
+    controls = tuple(str(name) for name in bench.get("controls") or ())
+    by_method = {
+        name: {test: row[name] for test, row in tables.items() if name in row}
+        for name in (*methods, *controls)
+    }
+    unit = str(bench.get("unit", "picture"))
+    advice: Object = bench.get("recommendation") or {}
+    return Trust(
+        opening=f"{len(methods)} methods and {len(controls)} controls, tested on "
+        f"{bench.get('num_cases', 'some')} cases; intervals over {bench.get('num_units', '')} "
+        f"{unit}{'' if unit.endswith('s') else 's'}.",
+        table=metrics_table(by_method, unit=unit),
+        methods=tuple(_method(bench, name) for name in methods),
+        controls=controls,
+        recommendation=f"Look at {advice['method'].replace('_', ' ')} first. {advice['reason']}"
+        if advice.get("method")
+        else str(advice.get("reason", "")),
+        limits=tuple(map(str, advice.get("limits") or ())),
+        warnings=tuple(map(str, bench.get("warnings") or ())),
+        refused=tuple((name, str(why)) for name, why in (bench.get("refused") or {}).items()),
+        settings=plain(bench.get("settings") or {}),
+    )
+
+
+def _method(bench: Object, name: str) -> tuple[str, bool | None, bool | None, str, str]:
+    """Gather what stands in one row of the methods' table."""
+    rank: Object = (bench.get("ranks") or {}).get(name) or {}
+    cost: Object = (bench.get("costs") or {}).get(name) or {}
+    return (
+        name,
+        (bench.get("class_specific") or {}).get(name),
+        (bench.get("randomization_passed") or {}).get(name),
+        f"{rank['mean']:.1f} ({rank['best']:g} to {rank['worst']:g})" if rank else "",
+        f"{cost['forwards']:.1f} forward passes" if cost else "",
+    )

@@ -1,0 +1,52 @@
+"""Decisions come from validation cases, and folds join into one run."""
+
+import numpy as np
+import pytest
+
+from vitrail.errors import DataError
+from vitrail.evaluation.scored import pool_folds, same_cases, score, tuned
+from vitrail.metrics.decision import OperatingPoint
+from vitrail.records import Predictions
+
+POSITIVE = np.array([0.1, 0.3, 0.2, 0.4])
+
+
+def predictions(names="abcd", *, fold=0, y_true=(0, 1, 0, 1)):
+    both = np.stack([1 - POSITIVE, POSITIVE], axis=1)
+    classes = ("clear", "nodule")
+    return Predictions("vit", 0, fold, "test", classes, tuple(names), np.array(y_true), both)
+
+
+def run(said):
+    return score(said, threshold=0.25, temperature=None, positive=1)
+
+
+def test_the_threshold_comes_from_validation_cases_and_is_a_half_without_them():
+    threshold, temperature = tuned(predictions(), point=OperatingPoint(), positive=1)
+    assert threshold == pytest.approx(0.25)
+    assert temperature > 0
+    assert tuned(None, point=OperatingPoint(), positive=1) == (0.5, None)
+    fixed = OperatingPoint(rule="fixed", wanted=0.2)
+    assert tuned(None, point=fixed, positive=1) == (0.2, None)
+
+
+def test_cases_are_scored_in_sorted_order():
+    found = run(predictions("dcba"))
+    assert found.case_ids == tuple("abcd")
+    assert found.sample.decision.tolist() == [1, 0, 1, 0]
+    assert found.sample.y_true.tolist() == [1, 0, 1, 0]
+
+
+def test_folds_that_tested_other_cases_join_into_one_run():
+    first, second = run(predictions("ahcd")), run(predictions("bfge", fold=1))
+    (joined,) = pool_folds([first, second])
+    assert joined.case_ids == tuple("abcdefgh")
+    assert joined.sample.probabilities[1, 1] == pytest.approx(0.1)
+    assert len(pool_folds([first, run(predictions("ahcd", fold=1))])) == 2
+
+
+def test_models_of_other_cases_or_other_labels_cannot_be_compared():
+    with pytest.raises(DataError, match="differ in 2 cases, like d"):
+        same_cases([run(predictions()), run(predictions("abcz"))], "test")
+    with pytest.raises(DataError, match="differ in the label of 1 cases, like b"):
+        same_cases([run(predictions()), run(predictions(y_true=(0, 0, 0, 1)))], "test")

@@ -1,0 +1,157 @@
+"""The bench on toy models: what stands in the record."""
+
+import json
+from importlib.resources import files
+
+import jsonschema
+import numpy as np
+import pytest
+import timm
+import torch
+
+from vitrail.errors import InputError
+from vitrail.faithfulness.bench import bench, forecast
+from vitrail.faithfulness.controls import CONTROLS
+from vitrail.faithfulness.planted import plant, tiny_vit
+from vitrail.faithfulness.suite import BenchSettings
+
+SETTINGS = BenchSettings()
+
+
+@pytest.fixture(scope="module")
+def planted():
+    model, pictures = tiny_vit(seed=0), plant(4, seed=8)
+    masks = pictures.causes[:, 0].repeat_interleave(8, dim=1).repeat_interleave(8, dim=2).numpy()
+    return model, pictures.images, masks
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    model, images, masks = planted
+    return bench(
+        model, images, targets=[0, 1, 2, 3], methods=("relevance", "rollout"), masks=masks,
+        groups=["a", "a", "b", "c"], settings=SETTINGS,
+    )  # fmt: skip
+
+
+def test_every_table_holds_every_method_and_every_control(found):
+    for test in ("removal_gain/token_drop", "removal_gain/blur", "saco_score", "mosaic_score",
+                 "sensitivity_n_score", "contrast_score", "stability_score",
+                 "randomization_error", "pointing_score", "outside_error"):  # fmt: skip
+        assert set(found.tables[test]) == {"relevance", "rollout", *CONTROLS}, test
+
+
+def test_the_record_is_valid_json_by_its_schema(found):
+    schema = json.loads((files("vitrail") / "schemas" / "faithfulness.json").read_text())
+    content = json.loads(json.dumps(found.to_json(["w", "x", "y", "z"]), allow_nan=False))
+    jsonschema.validate(content, schema)
+    assert set(content["strips"]) == {"w", "x", "y", "z"}
+
+
+def test_intervals_are_over_patients_and_few_are_said_to_be_few(found):
+    cell = found.tables["removal_gain/blur"]["relevance"]
+    assert (found.unit, found.num_units, cell.n) == ("patient", 3, 3)
+    assert "fewer than 10 patients" in cell.reason
+    assert any("Only 3 patients" in sentence for sentence in found.warnings)
+
+
+def test_class_agnostic_maps_are_stamped(found):
+    assert found.class_specific == {
+        "relevance": True, "rollout": False, **dict.fromkeys(CONTROLS, False)
+    }  # fmt: skip
+    assert found.tables["contrast_score"]["rollout"].value == 0
+    assert not found.strips[0]["rollout"].class_specific
+
+
+def test_controls_that_look_at_the_picture_alone_fail_randomization(found):
+    assert not found.randomization_passed["edges"]
+    assert not found.randomization_passed["center"]
+
+
+def test_every_map_has_its_strip(found):
+    strip = found.strips[2]["relevance"]
+    assert strip.prefix_share is not None
+    assert strip.stability is not None
+    assert strip.gain_over_random is not None
+
+
+def test_ranks_carry_their_spread_and_costs_their_unit(found):
+    for name in found.methods:
+        rank, cost = found.ranks[name], found.costs[name]
+        assert 1 <= rank.best <= rank.mean <= rank.worst <= 2
+        assert cost.milliseconds > 0
+        assert cost.passes
+
+
+def test_the_same_seed_gives_the_same_tables(planted, found):
+    model, images, masks = planted
+    again = bench(
+        model, images, targets=[0, 1, 2, 3], methods=("relevance", "rollout"), masks=masks,
+        groups=["a", "a", "b", "c"], settings=SETTINGS,
+    )  # fmt: skip
+    assert again.to_json()["tables"] == found.to_json()["tables"]
+    assert again.recommendation == found.recommendation
+
+
+def test_the_model_is_left_as_it_was(planted, found):
+    model, _, _ = planted
+    fresh = tiny_vit(seed=0)
+    for (name, one), two in zip(model.named_parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(one, two), name
+        assert one.grad is None
+
+
+def test_a_windowed_model_refuses_token_dropping_and_keeps_the_rest():
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=32, num_classes=3, embed_dim=16, depths=(1, 1),
+        num_heads=(2, 2), window_size=4,
+    ).eval()  # fmt: skip
+    found = bench(
+        model, torch.randn(2, 3, 32, 32), methods=("relevance", "input_x_gradient"),
+        settings=BenchSettings(tests=("removal", "saco", "localization")),
+    )  # fmt: skip
+    assert found.methods == ("input_x_gradient",)
+    assert {"relevance", "removal_gain/token_drop", "localization"} <= set(found.refused)
+    assert {"removal_gain/blur", "saco_score"} <= set(found.tables)
+
+
+def test_a_budget_leaves_cases_out_and_says_so(planted):
+    model, images, _ = planted
+    few = BenchSettings(tests=("contrast",), budget_s=1e-6)
+    found = bench(model, images, methods=("relevance",), settings=few)
+    assert found.num_cases == 1
+    assert any("1 cases fit into the budget" in sentence for sentence in found.warnings)
+
+
+def test_a_forecast_counts_the_tests(planted):
+    model, images, _ = planted
+    less, more = (
+        forecast(model, images, methods=["relevance"], settings=BenchSettings(tests=tests))
+        for tests in ((), ("removal", "saco"))
+    )
+    assert more.seconds_a_case > 5 * less.seconds_a_case
+
+
+def test_arguments_that_do_not_fit_are_refused(planted):
+    model, images, masks = planted
+    with pytest.raises(InputError, match="groups: 1 for 4 images"):
+        bench(model, images, groups=["a"])
+    with pytest.raises(InputError, match=r"masks: \(8, 8\) px for images of \(64, 64\) px"):
+        bench(model, images, masks=masks[:, :8, :8])
+    with pytest.raises(InputError, match="tests: magic; known are removal"):
+        bench(model, images, settings=BenchSettings(tests=("magic",)))
+    with pytest.raises(InputError, match="one must serve this model"):
+        bench(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4096, 2)).eval(),
+              images, methods=("relevance",))  # fmt: skip
+
+
+def test_a_constant_map_is_named(planted):
+    _, images, _ = planted
+    still = tiny_vit(seed=0)
+    torch.nn.init.zeros_(still.head.weight)
+    found = bench(still, images, methods=("relevance",), settings=BenchSettings(tests=("removal",)))
+    assert any("Some maps are constant: relevance" in sentence for sentence in found.warnings)
+    assert "the map is constant" in found.strips[0]["relevance"].fails
+    assert np.isclose(found.tables["removal_gain/token_drop"]["relevance"].value, 0)
+    assert found.recommendation.method == ""
