@@ -1,7 +1,7 @@
 """One recorded attention call: its queries, keys and values, and its rows on demand."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -100,6 +100,18 @@ class AttentionLayer:
         for low in range(start, stop, step):
             yield low, min(low + step, stop)
 
+    def by_head(
+        self, output_gradient: Float[Tensor, "*any"]
+    ) -> Float[Tensor, "*target batch head query value_dim"]:
+        """Give dy/dO the axes of the heads, whatever the shape in which the model holds O.
+
+        Args:
+            output_gradient: Gradient with respect to ``output``, any leading target axes before.
+        """
+        batch, heads, queries, _ = self.shape
+        leading = output_gradient.shape[: output_gradient.ndim - self.kept_output.ndim]
+        return output_gradient.reshape(*leading, batch, heads, queries, -1)
+
     def attention_gradient(
         self, output_gradient: Float[Tensor, "*any"], *, start: int = 0, stop: int | None = None
     ) -> Float[Tensor, "*target batch head query key"]:
@@ -110,12 +122,24 @@ class AttentionLayer:
             start: First query.
             stop: Last query, exclusive.
         """
-        batch, heads, queries, _ = self.shape
-        leading = output_gradient.shape[: output_gradient.ndim - self.kept_output.ndim]
-        gradient = output_gradient.reshape(*leading, batch, heads, queries, -1)
-        dtype = accumulation_dtype(gradient)
-        rows = gradient[..., start:stop, :].to(dtype)
-        return rows @ self.value.detach().to(dtype).transpose(-2, -1)
+        dtype = accumulation_dtype(output_gradient)
+        rows = self.by_head(output_gradient)[..., start:stop, :].to(dtype)
+        return rows @ self.value.detach().to(dtype).mT
+
+    def images(self, start: int, stop: int) -> "AttentionLayer":
+        """Return the same call for the images ``start`` to ``stop`` alone, without its output."""
+        mask = self.mask
+        if mask is not None and mask.ndim == 4 and mask.shape[0] > 1:
+            mask = mask[start:stop]
+        return replace(
+            self,
+            query=None if self.query is None else self.query[start:stop],
+            key=None if self.key is None else self.key[start:stop],
+            value=self.value[start:stop],
+            output=None,
+            mask=mask,
+            matrix=None if self.matrix is None else self.matrix[start:stop],
+        )
 
     def _bias(self, scores: Tensor, start: int) -> Tensor:
         """Return what mask and causality add to ``scores``, whose first query is ``start``."""

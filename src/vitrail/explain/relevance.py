@@ -14,6 +14,9 @@ from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Recording, Request
 from vitrail.explain.trace import AttentionLayer
 
+_BLOCK = {"cpu": 2**18}
+"""Numbers a block of tokens by tokens, on the CPU 1 MiB of float32: it stays in fast memory."""
+
 
 @register(
     "relevance",
@@ -146,13 +149,27 @@ def _downwards(recording: Recording, start_layer: int) -> list[tuple[AttentionLa
 def _relevance_step(
     row: Float[Tensor, "target batch token"], layer: AttentionLayer, *, gradient: Tensor
 ) -> Float[Tensor, "target batch token"]:
-    """Return r · mean_h (A ⊙ G)⁺; r is non-negative, so it may go under the positive part."""
+    """Return r · mean_h (A ⊙ G)⁺.
+
+    r is non-negative, so it goes under the positive part and, as G = (dy/dO) Vᵀ, into the rows of
+    dy/dO: what remains of each block of tokens by tokens is A ⊙ G', its positive part and one sum.
+    """
+    batch, heads, _, keys = layer.shape
+    start, stop = read_rows(row)
+    slopes = layer.by_head(gradient).to(row.dtype) * (row / heads)[:, :, None, :, None]
+    slopes = slopes.permute(1, 2, 0, 3, 4)  # batch head target query dim
     added = torch.zeros_like(row)
-    for start, stop in blocks(layer, row):
-        weighted = layer.attention_gradient(gradient, start=start, stop=stop)
-        fused = weighted.mul_(layer.attention(start, stop)).relu_().sum(dim=2)
-        added += (row[..., None, start:stop].to(fused.dtype) @ fused).squeeze(-2).to(added.dtype)
-    return added / layer.shape[1]
+    entries = _BLOCK.get(row.device.type, 2**24) // len(row)
+    images = max(1, entries // (heads * max(1, stop - start) * keys))
+    for first in range(0, batch, images):
+        part = layer.images(first, first + images)
+        value = part.value.detach().to(slopes.dtype).mT
+        for low, high in part.blocks(entries, start=start, stop=stop):
+            rows = slopes[first : first + images, :, :, low:high]
+            fused = (rows.flatten(2, 3) @ value).unflatten(2, (len(row), high - low))
+            fused.mul_(part.attention(low, high).unsqueeze(2)).relu_()
+            added[:, first : first + images] += fused.sum(dim=(1, 3)).movedim(1, 0)
+    return added
 
 
 def _rollout_step(
