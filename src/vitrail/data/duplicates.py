@@ -77,7 +77,7 @@ def difference_hash(
 def placements(
     thumbnails: UInt8[np.ndarray, "*picture row column"],
 ) -> list[UInt8[np.ndarray, "*picture row column"]]:
-    """Turn and mirror square thumbnails in all eight ways, the unchanged ones first."""
+    """Lay square thumbnails in the eight ways of turns and mirrors, unchanged first."""
     return [
         np.rot90(side, turns, axes=(-2, -1))
         for side in (thumbnails, thumbnails[..., ::-1])

@@ -181,8 +181,8 @@ def _displayed(picture: Picture, generator: np.random.Generator) -> UInt8[np.nda
     """Show a slice through a window of its own: gamma, gain and offset."""
     shown = picture.clip(0, 1) ** generator.uniform(0.8, 1.25)
     shown = shown * generator.uniform(0.85, 1.05) + generator.uniform(0, 0.06)
-    pixels: UInt8[np.ndarray, "row column"] = np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
-    return pixels
+    levels: UInt8[np.ndarray, "row column"] = np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
+    return levels
 
 
 def _fluid(depth: Picture, lungs: Picture, *, amount: float) -> Picture:

@@ -1,13 +1,15 @@
 """``vitrail bench``: which explanation can be trusted on the trained model, in its own numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from PIL import Image
+from torch import nn
 
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
@@ -25,15 +27,33 @@ from vitrail.pipeline.train import dataset
 from vitrail.records import Preprocessing, Progress, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
 
-CASES = 100
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be tested.
+
+    Attributes:
+        methods: Names in :func:`vitrail.explain.methods`.
+        cases: Test cases at most, drawn at random.
+        budget_s: Seconds that it may take; cases are left out to fit. None is no limit.
+    """
+
+    methods: tuple[str, ...] = METHODS
+    cases: int = 100
+    budget_s: float | None = None
+
+    @classmethod
+    def read(cls, methods: str, *, cases: int, budget_minutes: float | None) -> "Asked":
+        """Read the command line's words: methods with commas between, empty for the default."""
+        names = tuple(methods.replace(" ", "").split(",")) if methods else METHODS
+        seconds = None if budget_minutes is None else 60 * budget_minutes
+        return cls(methods=names, cases=cases, budget_s=seconds)
 
 
 def bench_run(
     run: RunFolder,
+    asked: Asked = Asked(),
     *,
-    methods: Sequence[str] | None = None,
-    cases: int = CASES,
-    budget_s: float | None = None,
     command: str = "",
     progress: Progress = no_progress,
 ) -> Result:
@@ -43,9 +63,7 @@ def bench_run(
 
     Args:
         run: Holds the trained model.
-        methods: Names in :func:`vitrail.explain.methods`; by default ten of one to three passes.
-        cases: Test cases at most, drawn at random.
-        budget_s: Seconds that it may take; cases are left out to fit.
+        asked: Methods, cases, time.
         command: The exact command line.
         progress: Told of every test.
 
@@ -53,7 +71,6 @@ def bench_run(
         RunFolderError: If something is missing; the message names the verb that makes it.
         InputError: If no method can serve the model.
     """
-    methods = METHODS if methods is None else methods
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
     folder = run.model("vit", seed=plan.seed.value)
@@ -62,36 +79,49 @@ def bench_run(
     split, groups = load_split(run.require(run.split, "plan"), cohort)
     tested = dataset(cohort, split, plan=plan, part="test")
 
+    order = np.random.default_rng(0).permutation(len(tested))[: asked.cases]
+
     def work() -> Result:
-        order = np.random.default_rng(0).permutation(len(tested))[:cases]
-        chosen = [tested.cases[place] for place in order]
-        by_patient = analysis_unit(chosen) == "patient"
-        found = bench(
-            bundle.load(folder).model,
-            torch.stack([tested[int(place)][0] for place in order]),
-            methods=methods,
-            masks=_masks(tested, order),
-            groups=[groups[case.case_id] for case in chosen] if by_patient else None,
-            settings=BenchSettings(
-                hiding=Hiding(black=_black(tested.preprocessing)), budget_s=budget_s
-            ),
-            progress=progress,
-        )
-        names = [case.case_id for case in chosen][: found.num_cases]
+        model = bundle.load(folder).model
+        found = _tested(tested, model, order=order, groups=groups, asked=asked, progress=progress)
+        names = [tested.cases[place].case_id for place in order][: found.num_cases]
         weights = cast("dict[str, Any]", read_json(description))["weights_sha256"]
         content = {**found.to_json(names), "model": "vit", "weights_sha256": weights}
         write_json(run.faithfulness, content)
         _mark(run, found, names)
         return {"faithfulness": str(run.faithfulness), "summary": sentences(found)}
 
-    asked = f"{sorted(methods)} {cases} {budget_s}"
     return stage(
         "bench",
         run,
-        inputs=hash_of(asked, run.split, description),
+        inputs=hash_of(repr(asked), run.split, description),
         outputs=[run.faithfulness],
         work=work,
         command=command,
+    )
+
+
+def _tested(
+    tested: PictureDataset,
+    model: nn.Module,
+    *,
+    order: Int[np.ndarray, " case"],
+    groups: Mapping[str, str],
+    asked: Asked,
+    progress: Progress,
+) -> Bench:
+    """Run the bench on some test cases."""
+    cases = [tested.cases[place] for place in order]
+    by_patient = analysis_unit(cases) == "patient"
+    hiding = Hiding(black=_black(tested.preprocessing))
+    return bench(
+        model,
+        torch.stack([tested[int(place)][0] for place in order]),
+        methods=asked.methods,
+        masks=_masks(tested, order),
+        groups=[groups[case.case_id] for case in cases] if by_patient else None,
+        settings=BenchSettings(hiding=hiding, budget_s=asked.budget_s),
+        progress=progress,
     )
 
 
@@ -103,7 +133,7 @@ def _black(preprocessing: Preprocessing) -> tuple[float, ...]:
 
 
 def _masks(
-    tested: PictureDataset, order: np.ndarray
+    tested: PictureDataset, order: Int[np.ndarray, " case"]
 ) -> Bool[np.ndarray, "case mask_row mask_column"] | None:
     """Return the masks on the model's input, empty where a case has none; None without any."""
     cases = [tested.cases[place] for place in order]

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.data.phantom import chest_slices
-from vitrail.models.zoo import SMALL_VIT
+from vitrail.models.zoo import CNN_LADDER, SMALL_VIT
 from vitrail.pipeline.choices import Choice, read_plan, write_plan
 from vitrail.pipeline.inspect import inspect
 from vitrail.pipeline.ledger import Result
 from vitrail.pipeline.plan import plan
+from vitrail.pipeline.rules import Request
 from vitrail.pipeline.run import run
 from vitrail.records import Progress, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
@@ -73,7 +74,8 @@ def demo(
     _draw(pictures, size, progress=progress)
     manifest = pictures / "manifest.csv"
     inspect(folder, pictures, manifest=manifest, command=command, progress=progress)
-    plan(folder, command=command, progress=progress)
+    # The demo's own choices follow; a slow machine must not refuse the plan before them.
+    plan(folder, Request(budget_minutes=600.0), command=command, progress=progress)
     _edit_plan(folder, size)
     return run(folder, pictures, manifest=manifest, command=command, progress=progress)
 
@@ -101,9 +103,12 @@ def _edit_plan(folder: RunFolder, size: Size) -> None:
     made = read_plan(folder.plan)
     reason = "the demo's own, so that it is the same on every machine"
     parameters = {**SMALL_VIT, "patch_size": 8, **size.model_parameters}
+    baseline, baseline_parameters = CNN_LADDER[0]
     edits = {
         "image_size": (size.image_size, size.image_size),
         "model_parameters": parameters,
+        "baseline": baseline,
+        "baseline_parameters": dict(baseline_parameters),
         "batch_size": size.batch_size,
         "epochs": size.epochs,
         "baseline_epochs": size.baseline_epochs,

@@ -130,7 +130,10 @@ def test_the_hash_of_a_picture_without_content_is_empty():
 def test_turned_and_mirrored_copies_are_found_and_different_pictures_are_not():
     generator = np.random.default_rng(2)
     coarse = generator.uniform(size=(6, 8, 8)).astype(np.float32)
-    pictures = [np.asarray(Image.fromarray(values).resize((96, 96))) for values in coarse]
+    pictures = [
+        np.asarray(Image.fromarray(values).resize((96, 96), Image.Resampling.BILINEAR))
+        for values in coarse
+    ]
     copies = [
         placements(np.rint(picture * 255).astype(np.uint8))[way] / np.float32(255)
         for way, picture in enumerate(pictures, start=2)

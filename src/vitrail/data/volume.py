@@ -1,0 +1,212 @@
+"""Volumes: values on a grid of voxels, and where each voxel lies in the patient.
+
+Positions are in mm in the patient frame LPS (x to the left, y to the back, z to the head), as in
+DICOM. An `affine` takes (slice, row, column, 1) there, so no file format's own convention about
+axes and signs goes beyond this module.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+from jaxtyping import Float
+
+from vitrail.errors import InputError, UnreadableFileError
+from vitrail.runfolder import write_bytes
+
+_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+_LPS = ("RL", "AP", "IS")
+"""For each patient axis the letters of its low and its high end."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """Values on a regular grid in a patient.
+
+    Attributes:
+        values: In HU for CT.
+        affine: Takes (slice, row, column, 1) to (x, y, z, 1) in mm, LPS.
+        source: The file or folder it came from.
+    """
+
+    values: Float[np.ndarray, "slice row column"]
+    affine: Float[np.ndarray, "4 4"]
+    source: str = ""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighboring voxels along (slice, row, column)."""
+        first, second, third = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return first, second, third
+
+    @property
+    def orientation(self) -> str:
+        """Where each array axis leads, e.g. ``SPL``: slices up, rows back, columns left."""
+        return "".join(
+            _LPS[int(np.abs(axis).argmax())][int(axis[np.abs(axis).argmax()] > 0)]
+            for axis in self.affine[:3, :3].T
+        )
+
+    def to_mm(self, index: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 3"]:
+        """Take (slice, row, column), fractions allowed, to mm in the patient (LPS)."""
+        placed: Float[np.ndarray, "point 3"] = index @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return placed
+
+    def to_index(self, mm: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "point 3"]:
+        """Take mm in the patient (LPS) to (slice, row, column): the inverse of `to_mm`."""
+        index: Float[np.ndarray, "point 3"] = np.linalg.solve(
+            self.affine[:3, :3], (mm - self.affine[:3, 3]).T
+        ).T
+        return index
+
+
+def reorient(volume: Volume, orientation: str = "SAR") -> Volume:
+    """Permute and flip the axes until they lead where asked; no value is interpolated.
+
+    Args:
+        volume: Any; oblique axes are taken by their largest part.
+        orientation: A letter of each pair R/L, A/P, I/S, for (slice, row, column). The default is
+            RAS in the order of arrays: columns to the right, rows to the front, slices up.
+
+    Raises:
+        InputError: If the letters do not name three different axes.
+    """
+    pairs = [
+        next((i for i, pair in enumerate(_LPS) if letter in pair), -1) for letter in orientation
+    ]
+    if sorted(pairs) != [0, 1, 2]:
+        raise InputError(
+            "orientation",
+            repr(orientation),
+            "it has one letter of each of R/L, A/P and I/S",
+            "pass e.g. 'SAR'",
+        )
+    along = [int(np.abs(axis).argmax()) for axis in volume.affine[:3, :3].T]
+    if sorted(along) != [0, 1, 2]:
+        raise InputError(
+            volume.source or "volume",
+            f"axes that lead along {volume.orientation}",
+            "each axis must be nearest to another of the patient's axes",
+            "resample it to a straight grid first",
+        )
+    order = [along.index(pair) for pair in pairs]
+    values = volume.values.transpose(order)
+    affine = volume.affine[:, [*order, 3]].copy()
+    for axis, (letter, pair) in enumerate(zip(orientation, pairs, strict=True)):
+        column = affine[:3, axis].copy()
+        if (column[pair] > 0) != (letter == _LPS[pair][1]):
+            values = np.flip(values, axis)
+            affine[:3, 3] += column * (values.shape[axis] - 1)
+            affine[:3, axis] = -column
+    return Volume(np.ascontiguousarray(values), affine, volume.source)
+
+
+def resample(
+    volume: Volume, spacing_mm: tuple[float, float, float], *, mask: bool = False
+) -> Volume:
+    """Bring a volume to another spacing along its own axes, keeping its first voxel's corner.
+
+    Args:
+        volume: Any.
+        spacing_mm: Along (slice, row, column).
+        mask: Take the nearest voxel instead of a linear mean, so that labels stay labels.
+
+    Raises:
+        InputError: If a spacing is not above zero.
+    """
+    if not min(spacing_mm) > 0:
+        raise InputError("spacing_mm", f"{spacing_mm}", "each must be above 0", "pass mm")
+    old, new = np.array(volume.spacing_mm), np.array(spacing_mm)
+    shape = np.maximum(1, np.rint(np.array(volume.values.shape) * old / new)).astype(int)
+    affine = volume.affine.copy()
+    affine[:3, :3] *= new / old
+    # The outer corner of the first voxel stays where it is.
+    affine[:3, 3] += volume.affine[:3, :3] @ ((new / old - 1) / 2)
+    target = _to_itk(Volume(np.zeros(shape, dtype=np.float32), affine))
+    kind = SimpleITK.sitkNearestNeighbor if mask else SimpleITK.sitkLinear
+    edge = float(volume.values.min())
+    moved = SimpleITK.Resample(_to_itk(volume), target, SimpleITK.Transform(), kind, edge)
+    return Volume(SimpleITK.GetArrayFromImage(moved), affine, volume.source)
+
+
+def read_image(path: Path) -> Volume:
+    """Read a NIfTI, NRRD or MetaImage file.
+
+    Raises:
+        UnreadableFileError: If it cannot be decoded, is no volume, or holds NaN or infinity (in
+            NIfTI the library below reads these as 0 and does not say so).
+    """
+    if not path.name.lower().endswith(_ENDINGS):
+        raise UnreadableFileError(
+            str(path), "an unknown ending", f"known are {', '.join(_ENDINGS)}", "convert it"
+        )
+    try:
+        image = SimpleITK.ReadImage(str(path), SimpleITK.sitkFloat32)
+    except RuntimeError as error:
+        raise UnreadableFileError(
+            str(path),
+            f"SimpleITK cannot read it ({str(error).strip().splitlines()[-1]})",
+            "it must be a whole file of the format that its ending names",
+            "copy it again, or leave it out",
+        ) from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise UnreadableFileError(
+            str(path),
+            f"{image.GetDimension()} axes, {image.GetNumberOfComponentsPerPixel()} values a voxel",
+            "a volume has three axes and one value a voxel",
+            "split it into volumes",
+        )
+    values = SimpleITK.GetArrayFromImage(image)
+    if not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise UnreadableFileError(
+            str(path), f"{count} voxels of NaN or infinity", "values are finite", "mend the file"
+        )
+    scale = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine = np.eye(4)
+    affine[:3, :3] = scale[:, ::-1]
+    affine[:3, 3] = image.GetOrigin()
+    return Volume(values, affine, str(path))
+
+
+def write_nifti(path: Path, volume: Volume) -> None:
+    """Write a volume as compressed NIfTI, so that it lies exactly where its grid says.
+
+    Args:
+        path: Ends in ``.nii.gz``.
+        volume: E.g. a heat-map with its CT's ``affine``.
+    """
+    part = path.with_name(f".{path.name.removesuffix('.nii.gz')}.part.nii.gz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        SimpleITK.WriteImage(_to_itk(volume), str(part), useCompression=True)
+        write_bytes(path, part.read_bytes())
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def require_same_grid(volume: Volume, mask: Volume, *, tolerance_mm: float = 0.05) -> None:
+    """Refuse a mask that does not lie on its volume's grid.
+
+    Raises:
+        InputError: If shape or position differ.
+    """
+    same = volume.values.shape == mask.values.shape
+    if not same or np.abs(volume.affine - mask.affine).max() > tolerance_mm:
+        raise InputError(
+            mask.source or "mask",
+            f"{mask.values.shape} voxels, the first at {mask.affine[:3, 3].round(2).tolist()}",
+            f"its volume has {volume.values.shape}, {volume.affine[:3, 3].round(2).tolist()}",
+            "resample the mask onto its volume's grid",
+        )
+
+
+def _to_itk(volume: Volume) -> SimpleITK.Image:
+    """Hand a volume to SimpleITK, whose axes are the other way round."""
+    image = SimpleITK.GetImageFromArray(volume.values.astype(np.float32))
+    spacing = np.array(volume.spacing_mm)
+    image.SetSpacing(spacing[::-1].tolist())
+    image.SetDirection((volume.affine[:3, :3] / spacing)[:, ::-1].ravel().tolist())
+    image.SetOrigin(volume.affine[:3, 3].tolist())
+    return image
