@@ -192,26 +192,53 @@ def train(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
 
 
 @app.command()
-def evaluate(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
+def evaluate(
+    run: Run,
+    *,
+    external: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="Pictures of another source."),
+    ] = None,
+    manifest: Manifest = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """Turn predictions into metrics with intervals.
 
-    Reads predictions.csv. Writes evaluation.json: every number with its 95 % interval, and the
-    models compared. Intervals are made over patients where they are
-    known; the decision threshold comes from validation.
+    Reads the trained models. Writes predictions.csv, and evaluation.json: every number with its
+    95 % interval, and the models compared. Intervals are made over patients where they are known;
+    the decision threshold comes from validation. Looks at the test set are counted.
 
-    Example: `vitrail evaluate run1`
+    With --external, the same for pictures from elsewhere (--manifest lists them), as a further set.
+
+    Example: `vitrail evaluate run1 --external ./other-hospital`
     """
     with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
         from vitrail.pipeline.evaluate import evaluate as verb
+        from vitrail.pipeline.external import evaluate_external
 
-        show(verb(RunFolder(run), command=_command(), progress=progress))
+        if external is None and manifest is None:
+            show(verb(RunFolder(run), command=_command(), progress=progress))
+        else:
+            show(
+                evaluate_external(
+                    RunFolder(run),
+                    external,
+                    manifest=manifest,
+                    command=_command(),
+                    progress=progress,
+                )
+            )
 
 
 @app.command()
 def explain(
     run: Run,
     *,
-    method: Annotated[str, typer.Option(help="A method of vitrail.explain.methods().")] = "rollout",
+    method: Annotated[
+        str | None,
+        typer.Option(show_default="the plan's", help="A method of vitrail.explain.methods()."),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every case of the cohort, not the test part only.")
     ] = False,
@@ -221,7 +248,7 @@ def explain(
     """Map what the model looks at, one file a case.
 
     Reads the trained model and the pictures, batch by batch. Writes explanations/<case>.npz and
-    .json (raw values on the patch grid; another method than rollout: in a folder of its name)
+    .json (raw values on the patch grid; another method than the plan's: in a folder of its name)
     and attention of each layer and head for some cases. Cases that have their map are skipped.
 
     Example: `vitrail explain run1 --method relevance --all`
