@@ -39,12 +39,20 @@ def draw(root, *, cases, seed, labels=("left", "right"), bright=0):
     return root
 
 
+TINY_BASELINE = {
+    "baseline": "resnet10t",
+    "baseline_parameters": {"channels": [16, 32, 64, 128], "stem_width": 8},
+}
+
+
 def trained(folder, pictures, *options, **edits):
-    """Plan, make the training tiny, and run to the report."""
+    """Plan, make the training tiny, and run to the report; no step is timed beforehand."""
     succeed("inspect", pictures, "--out", folder.root)
-    succeed("plan", folder.root, "--budget", "100h", *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
+        succeed("plan", folder.root, "--budget", "1h", *options)
     plan = yaml.safe_load(folder.plan.read_text())
-    for name, value in {"epochs": 1, "baseline_epochs": 1, **edits}.items():
+    for name, value in {"epochs": 1, "baseline_epochs": 1, **TINY_BASELINE, **edits}.items():
         plan[name]["value"] = value
     folder.plan.write_text(yaml.safe_dump(plan))
     succeed("run", pictures, "--out", folder.root)
@@ -67,7 +75,7 @@ def test_a_network_without_attention_is_explained_by_its_gradient_as_the_plan_sa
 
 
 def test_local_weights_are_where_the_training_starts(tmp_path):
-    pictures = draw(tmp_path / "pictures", cases=20, seed=0)
+    pictures = draw(tmp_path / "pictures", cases=12, seed=0)
     model = timm.create_model("vit_tiny_patch16_224", num_classes=5)
     weights = tmp_path / "weights.safetensors"
     save_file(model.state_dict(), weights)
@@ -94,7 +102,12 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("other")
     folder = RunFolder(root / "run")
     small = {"patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2}
-    trained(folder, draw(root / "pictures", cases=120, seed=0), model_parameters=small)
+    trained(
+        folder,
+        draw(root / "pictures", cases=120, seed=0),
+        model_parameters=small,
+        image_size=[64, 64],
+    )
     return folder
 
 
