@@ -66,11 +66,15 @@ class Forecast:
     """What the bench will cost.
 
     Attributes:
+        explanations: Rounds of all methods on a picture.
+        forwards: Forward passes a picture beside them.
         seconds_a_case: Everything, a picture.
         cases: That fit into the budget.
         megabytes: Of the pictures and maps held.
     """
 
+    explanations: int
+    forwards: int
     seconds_a_case: float
     cases: int
     megabytes: float
@@ -162,7 +166,13 @@ def forecast(
     if settings.budget_s is not None:
         cases = max(1, min(cases, int(settings.budget_s / max(seconds, 1e-9))))
     held = cases * (images[0].nbytes + rows * grid[0] * grid[1] * 8)
-    return Forecast(seconds_a_case=seconds, cases=cases, megabytes=held / 1e6)
+    return Forecast(
+        explanations=explanations,
+        forwards=forwards,
+        seconds_a_case=seconds,
+        cases=cases,
+        megabytes=held / 1e6,
+    )
 
 
 def _prepare(

@@ -115,8 +115,7 @@ class ConvStem(nn.Module):
         xiao2021, section 4.
 
     Differs:
-        GELU in place of the paper's ReLU. Layer normalization over the channels was tried in place
-        of batch normalization: it erases how bright a pixel is, and does not learn the demo.
+        GELU in place of the paper's ReLU. In training a picture's tokens depend on its batch.
     """
 
     def __init__(

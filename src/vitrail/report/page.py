@@ -13,8 +13,7 @@ from vitrail.report import charts, curves, figures, results, sentences, tables
 from vitrail.report import checklist as checklists
 from vitrail.report import trust as trusts
 from vitrail.report.contents import Contents, read
-from vitrail.report.gallery import SAMPLES, gallery
-from vitrail.report.maps import Legend, Map
+from vitrail.report.gallery import SAMPLES, Gallery, gallery
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
 from vitrail.runfolder import RunFolder
 
@@ -62,13 +61,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             source="the run folder",
             title=title(contents),
             byline=_byline(contents),
-            emblem=figures.window(
-                panes(
-                    contents,
-                    strongest=shown.strongest,
-                    legend=next(iter(shown.legends), None),
-                )
-            ),
+            emblem=figures.window(panes(contents, shown)),
             summary=sentences.summary(contents),
             flow=tables.flow(contents),
             samples=samples(contents),
@@ -213,13 +206,12 @@ def _sample(contents: Contents, case_id: str) -> Sample:
     return Sample(case_id=case_id, picture=data_uri(picture, lossless=False), size=picture.size)
 
 
-def panes(
-    contents: Contents, *, strongest: Map | None = None, legend: Legend | None = None
-) -> list[list[str]]:
+def panes(contents: Contents, shown: Gallery | None = None) -> list[list[str]]:
     """Color the emblem: the strongest map of the run on seven by nine panes, else its hash."""
     rows, columns = 9, 7
-    if strongest is not None and legend is not None:
-        places = fractions_of(np.abs(strongest.values), largest=legend.largest, signed=False)
+    if shown is not None and shown.strongest is not None and shown.legends:
+        largest = next(iter(shown.legends)).largest
+        places = fractions_of(np.abs(shown.strongest.values), largest=largest, signed=False)
         stored = Image.fromarray(np.rint(places * 255).astype(np.uint8))
         small = np.asarray(stored.resize((columns, rows), Image.Resampling.BILINEAR)) / 255
     else:

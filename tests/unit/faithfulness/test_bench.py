@@ -124,13 +124,15 @@ def test_a_budget_leaves_cases_out_and_says_so(planted):
     assert any("1 cases fit into the budget" in sentence for sentence in found.warnings)
 
 
-def test_a_forecast_counts_the_tests(planted):
+def test_a_forecast_counts_the_passes_of_each_test(planted):
     model, images, _ = planted
-    less, more = (
+    none, some = (
         forecast(model, images, methods=["relevance"], settings=BenchSettings(tests=tests))
-        for tests in ((), ("removal", "saco"))
+        for tests in ((), ("contrast", "saco"))
     )
-    assert more.seconds_a_case > 5 * less.seconds_a_case
+    assert (none.explanations, none.forwards) == (1, 0)
+    rows = 1 + len(CONTROLS)
+    assert (some.explanations, some.forwards) == (2, 10 * rows)
 
 
 def test_arguments_that_do_not_fit_are_refused(planted):
