@@ -18,7 +18,7 @@ from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.evaluate import analysis, evaluate, predict_cases, previous, sentences
 from vitrail.pipeline.ledger import Result, entries, stage
 from vitrail.pipeline.train import trainings
-from vitrail.records import Case, Cohort, Progress, no_progress
+from vitrail.records import Case, Cohort, Predictions, Progress, no_progress
 from vitrail.runfolder import RunFolder, write_json
 
 STAGE = "evaluate external"
@@ -95,16 +95,7 @@ def _evaluate(
         cases, readable.root, preprocessing=plan.preprocessing, classes=own.classes
     )
     kept = [said for said in read_predictions(run.predictions) if said.split != "external"]
-    added = [
-        predict_cases(
-            bundle.load(training.folder).model,
-            pictures,
-            at=(training.name, training.seed),
-            part="external",
-            batch_size=plan.batch_size.value,
-        )
-        for training in trainings(run, plan, classes=len(own.classes))
-    ]
+    added = _predict(run, plan, pictures=pictures)
     split, groups = load_split(run.split, own)
     pairs = [(_PREFIX + a, _PREFIX + b) for a, b in found.duplicate_pairs()]
     evaluation = evaluate_predictions(
@@ -125,6 +116,20 @@ def _evaluate(
         "openings": openings,
         "summary": [said, *sentences(content, part="external")],
     }
+
+
+def _predict(run: RunFolder, plan: Plan, *, pictures: PictureDataset) -> list[Predictions]:
+    """Let every model of the run say what it thinks of the other pictures."""
+    return [
+        predict_cases(
+            bundle.load(training.folder).model,
+            pictures,
+            at=(training.name, training.seed),
+            part="external",
+            batch_size=plan.batch_size.value,
+        )
+        for training in trainings(run, plan, classes=len(pictures.classes))
+    ]
 
 
 def _renamed(case: Case) -> Case:
