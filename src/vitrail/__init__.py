@@ -11,6 +11,7 @@ The package's rooms, from the ground up (a module imports only what lies below i
 ``training evaluation``   one loop; predictions become numbers with intervals
 ``report``                the run folder becomes one page
 ``pipeline``              one module a verb: run folder in, run folder out
+``terminal``              what a running command shows: bars, messages, the result
 ``cli``                   the command line
 ========================  ==========================================================
 

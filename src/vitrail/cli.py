@@ -4,32 +4,27 @@ A command parses, calls one function of ``vitrail.pipeline`` and shows what it r
 pipeline is imported when a command runs, so that ``vitrail --help`` needs no torch.
 """
 
-import json
-import logging
 import re
 import shlex
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vitrail import __version__
-from vitrail.errors import InputError, VitrailError
+from vitrail.errors import InputError
 from vitrail.runfolder import RunFolder
 
 app = typer.Typer(
     name="vitrail",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100},
     help=(
         "Train Vision Transformers on medical pictures, learn honestly how good they are, and see "
         "what they look at.\n\n"
@@ -93,7 +88,9 @@ AsJson = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-Show = Callable[[Mapping[str, Any]], None]
+
+Speaking = AbstractContextManager[tuple[Callable[..., None], Callable[[Mapping[str, Any]], None]]]
+"""What a command is given: its progress, and what shows its result."""
 
 
 def main() -> None:
@@ -155,7 +152,7 @@ def plan(  # noqa: PLR0913 (an option each)
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Choose input size, model, epochs and all the rest, each with its reason.
+    """Choose input size, model, epochs and the rest, with reasons.
 
     Reads cohort.csv and audit.json, and times a few training steps on this machine. Writes
     split.csv
@@ -180,7 +177,7 @@ def plan(  # noqa: PLR0913 (an option each)
 
 @app.command()
 def train(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Train the Vision Transformer, and a convolutional network of like cost beside it.
+    """Train the transformer, and a CNN of like cost beside it.
 
     Reads plan.yaml, cohort.csv and split.csv. Writes models/ (weights, curves, checkpoints) and
     predictions.csv. The best epoch is chosen by validation, never by test. Stop it any time with
@@ -195,25 +192,53 @@ def train(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
 
 
 @app.command()
-def evaluate(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Turn predictions into metrics with 95 % intervals, and compare the models.
+def evaluate(
+    run: Run,
+    *,
+    external: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="Pictures of another source."),
+    ] = None,
+    manifest: Manifest = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Turn predictions into metrics with intervals.
 
-    Reads predictions.csv. Writes evaluation.json. Intervals are made over patients where they are
-    known; the decision threshold comes from validation.
+    Reads the trained models. Writes predictions.csv, and evaluation.json: every number with its
+    95 % interval, and the models compared. Intervals are made over patients where they are known;
+    the decision threshold comes from validation. Looks at the test set are counted.
 
-    Example: `vitrail evaluate run1`
+    With --external, the same for pictures from elsewhere (--manifest lists them), as a further set.
+
+    Example: `vitrail evaluate run1 --external ./other-hospital`
     """
     with _speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
         from vitrail.pipeline.evaluate import evaluate as verb
+        from vitrail.pipeline.external import evaluate_external
 
-        show(verb(RunFolder(run), command=_command(), progress=progress))
+        if external is None and manifest is None:
+            show(verb(RunFolder(run), command=_command(), progress=progress))
+        else:
+            show(
+                evaluate_external(
+                    RunFolder(run),
+                    external,
+                    manifest=manifest,
+                    command=_command(),
+                    progress=progress,
+                )
+            )
 
 
 @app.command()
 def explain(
     run: Run,
     *,
-    method: Annotated[str, typer.Option(help="A method of vitrail.explain.methods().")] = "rollout",
+    method: Annotated[
+        str | None,
+        typer.Option(show_default="the plan's", help="A method of vitrail.explain.methods()."),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every case of the cohort, not the test part only.")
     ] = False,
@@ -223,7 +248,7 @@ def explain(
     """Map what the model looks at, one file a case.
 
     Reads the trained model and the pictures, batch by batch. Writes explanations/<case>.npz and
-    .json (raw values on the patch grid; another method than rollout: in a folder of its name)
+    .json (raw values on the patch grid; another method than the plan's: in a folder of its name)
     and attention of each layer and head for some cases. Cases that have their map are skipped.
 
     Example: `vitrail explain run1 --method relevance --all`
@@ -255,7 +280,7 @@ def report(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Write the one page: data, plan, curves, numbers with intervals, and maps over pictures.
+    """Write the one page: data, plan, curves, numbers and maps.
 
     Reads the run folder only (no pictures of yours, no torch). Writes report.html, which opens
     from disk without a network.
@@ -280,10 +305,10 @@ def compare(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Set runs on the same test cases side by side, with paired differences.
+    """Set runs on the same test cases side by side.
 
     Reads the run folders only; runs that were tested on other cases are refused. Writes
-    compare.json and compare.html.
+    compare.json and compare.html, with paired differences.
 
     Example: `vitrail compare run1 run2 --out both`
     """
@@ -308,7 +333,7 @@ def predict(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Label new pictures with the trained model, and show where it looked.
+    """Label new pictures, and show where the model looked.
 
     Reads models/vit (class names and preprocessing come from the run). Writes an overlay a
     picture and predictions.csv beside them.
@@ -336,9 +361,10 @@ def run(  # noqa: PLR0913 (an option each)
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """From a folder of pictures to a report: inspect, plan, train, evaluate, explain, report.
+    """Do the main job: from a folder of pictures to a report.
 
-    Reads the pictures; writes the run folder. Running it again skips what is finished and goes on
+    Does inspect, plan, train, evaluate, explain and report. Reads the pictures; writes the run
+    folder. Running it again skips what is finished and goes on
     where it stopped.
 
     Example: `vitrail run ./tiles --out run1 --budget 15m`
@@ -379,10 +405,10 @@ def demo(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Do the main job on generated chest-CT-like slices, in about five minutes on two cores.
+    """Do the main job on generated chest-CT-like slices.
 
     Writes DIR/cohort (slices, one class with a planted nodule whose mask is known) and DIR/run
-    with report.html, which shows the masks beside the maps.
+    with report.html, which shows the masks beside the maps. Five minutes on two cores.
 
     Example: `vitrail demo --out demo`
     """
@@ -427,7 +453,7 @@ def conformance(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Test explainers, also your own, on pictures whose cause is known.
+    """Test explainers, also your own, where the cause is known.
 
     Trains a tiny Vision Transformer (half a minute) on planted motifs, and says of each method
     whether it points at the motif of the class that was asked for; known mistakes are told by
@@ -455,82 +481,11 @@ def doctor(*, as_json: AsJson = False, debug: Debug = False) -> None:
         show(verb())
 
 
-class _Bars:
-    """Draws one bar a stage; it is the ``progress`` that the pipeline is given."""
+def _speaking(*, as_json: bool, debug: bool, out: Path | None) -> Speaking:
+    """Open what shows a running command; its libraries are too heavy for ``--help``."""
+    from vitrail.terminal import speaking
 
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, Any] = {}
-
-    def __call__(self, stage: str, *, done: int, total: int, note: str = "") -> None:
-        """Move the bar of ``stage``."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
-        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
-
-
-@contextmanager
-def _speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[_Bars, Show]]:
-    """Give a command its progress and its way to show a result, and turn errors into messages."""
-    console = Console(stderr=True)
-    log = logging.getLogger("vitrail")
-    handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
-    )
-    try:
-        with Progress(*columns, console=console) as bars:
-            results: list[Mapping[str, Any]] = []
-            yield _Bars(bars), results.append
-        for result in results:
-            _print(result, as_json=as_json)
-    except VitrailError as error:
-        raise _failure(str(error), debug=debug) from error
-    except KeyboardInterrupt as error:
-        raise _failure(_interrupted(out), debug=debug) from error
-    except Exception as error:  # a fault of ours: one message instead of a page of frames
-        what = f"{type(error).__name__}: {error}; this is not a mistake of yours but a fault"
-        remedy = "run the same command with --debug and send the traceback"
-        raise _failure(f"{what}; nothing finished is lost; {remedy}", debug=debug) from error
-    finally:
-        log.removeHandler(handler)
-
-
-def _print(result: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print a result: as one JSON object, or its sentences."""
-    if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
-    else:
-        typer.echo("\n".join(result["summary"]))
-
-
-def _failure(message: str, *, debug: bool) -> typer.Exit:
-    """Print one message (and the traceback if asked) and return the exit with status 2."""
-    if debug:
-        typer.echo(traceback.format_exc(), err=True)
-    typer.echo(f"vitrail: {message}", err=True)
-    return typer.Exit(2)
-
-
-def _interrupted(out: Path | None) -> str:
-    """Say what Ctrl-C left and how to go on."""
-    if out is None:
-        return "Ctrl-C: stopped; nothing was being written; run the command again"
-    finished = "no finished stage yet"
-    environment = RunFolder(out).environment
-    if environment.exists():
-        stages = json.loads(environment.read_text(encoding="utf-8"))["stages"]
-        finished = ", ".join(stages)
-    return (
-        f"Ctrl-C: stopped; {out} keeps what is finished ({finished}) and the newest checkpoint; "
-        "files are written whole, so nothing is half done; run the same command again to go on"
-    )
+    return speaking(as_json=as_json, debug=debug, out=out)
 
 
 def _command() -> str:

@@ -19,8 +19,8 @@ HOMES = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "starlette": {"web"},
-    "typer": {"cli"},
-    "rich": {"cli"},
+    "typer": {"cli", "terminal"},
+    "rich": {"terminal"},
     "captum": set(),  # the peers serve tests and benchmarks only
     "pytorch_grad_cam": set(),
     "pandas": set(),

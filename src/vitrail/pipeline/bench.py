@@ -21,7 +21,6 @@ from vitrail.faithfulness.record import Bench
 from vitrail.faithfulness.suite import BenchSettings
 from vitrail.models import bundle
 from vitrail.pipeline.choices import read_plan
-from vitrail.pipeline.explain import DEFAULT_METHOD
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.train import dataset
 from vitrail.records import Preprocessing, Progress, no_progress
@@ -88,7 +87,7 @@ def bench_run(
         weights = cast("dict[str, Any]", read_json(description))["weights_sha256"]
         content = {**found.to_json(names), "model": "vit", "weights_sha256": weights}
         write_json(run.faithfulness, content)
-        _mark(run, found, names)
+        _mark(run, found, names, chosen=plan.explanation.value)
         return {"faithfulness": str(run.faithfulness), "summary": sentences(found)}
 
     return stage(
@@ -158,11 +157,11 @@ def placed(path: Path, preprocessing: Preprocessing) -> Bool[np.ndarray, "mask_r
     return mask
 
 
-def _mark(run: RunFolder, found: Bench, case_ids: Sequence[str]) -> None:
+def _mark(run: RunFolder, found: Bench, case_ids: Sequence[str], *, chosen: str) -> None:
     """Write each map's strip into its own record, where the map is in the run folder."""
     for case_id, strips in zip(case_ids, found.strips, strict=True):
         for method, strip in strips.items():
-            shown = None if method == DEFAULT_METHOD else method
+            shown = None if method == chosen else method
             beside = run.explanation(case_id, method=shown).with_suffix(".json")
             if beside.exists():
                 content = cast("dict[str, Any]", read_json(beside))

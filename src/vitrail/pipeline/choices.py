@@ -74,6 +74,8 @@ class Plan(BaseModel):
         balance: How classes of unequal size are made to count alike: by class ``weights`` in the
             loss, by ``sampling``, or ``none``.
         workers: Processes that decode pictures.
+        explanation: How the maps of the model are made. ``rollout`` tells where attention flows,
+            whatever the class; ``grad_cam`` what speaks for the predicted class.
         accept_leakage: Why a leak across the split was accepted; empty where none was.
         expected_minutes: Estimated minutes of each stage.
     """
@@ -103,6 +105,7 @@ class Plan(BaseModel):
     baseline_learning_rate: Choice[Rate]
     balance: Choice[Literal["none", "weights", "sampling"]]
     workers: Choice[Annotated[int, Field(ge=0, le=64)]]
+    explanation: Choice[Literal["rollout", "grad_cam"]]
     accept_leakage: Choice[str]
     expected_minutes: Choice[dict[str, float]]
 
@@ -134,8 +137,8 @@ class Plan(BaseModel):
         return range(self.seed.value, self.seed.value + self.seeds.value)
 
     def fingerprint(self, *, without: tuple[str, ...] = ()) -> str:
-        """Hash the values that change what is computed (no reasons, no estimates)."""
-        left_out = {"budget_minutes", "expected_minutes", "workers", *without}
+        """Hash the values that change what is trained (no reasons, no estimates, no maps)."""
+        left_out = {"budget_minutes", "expected_minutes", "explanation", "workers", *without}
         values = {
             name: choice["value"]
             for name, choice in self.model_dump(mode="json").items()

@@ -1,21 +1,24 @@
 """``vitrail evaluate``: stored models predict, predictions become numbers with intervals."""
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
+from torch import nn
 
 from vitrail.data.cohort import load_cohort
+from vitrail.data.loader import PictureDataset
 from vitrail.data.split import analysis_unit, load_split
+from vitrail.evaluation.evaluate import AnalysisPlan, count_opening, to_json
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
-from vitrail.evaluation.evaluate import to_json
 from vitrail.evaluation.table import write_predictions
 from vitrail.models import bundle
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.train import dataset, trainings
 from vitrail.records import Cohort, Predictions, Progress, SplitName, no_progress
-from vitrail.runfolder import RunFolder, write_json
+from vitrail.runfolder import RunFolder, read_json, write_json
 from vitrail.training.fit import predict
 
 _PARTS: tuple[SplitName, ...] = ("validation", "test")
@@ -59,18 +62,47 @@ def _evaluate(run: RunFolder, plan: Plan, *, cohort: Cohort, progress: Progress)
         )
     ]
     write_predictions(run.predictions, predictions)
-    tested = [case for case in cohort if split[case.case_id] == "test"]
     evaluation = evaluate_predictions(
         predictions,
         clusters=groups,
-        unit=analysis_unit(tested),
-        positive_class=None,
+        unit=analysis_unit(case for case in cohort if split[case.case_id] == "test"),
         seed=plan.seed.value,
+        plan=analysis(run, cohort, split=split, openings=count_opening(previous(run))),
         progress=progress,
     )
     content = to_json(evaluation)
     write_json(run.evaluation, content)
-    return {"evaluation": content, "summary": _sentences(content)}
+    return {"evaluation": content, "summary": sentences(content)}
+
+
+def previous(run: RunFolder) -> Mapping[str, Any] | None:
+    """Return the evaluation that is there already."""
+    if not run.evaluation.exists():
+        return None
+    return cast("Mapping[str, Any]", read_json(run.evaluation))
+
+
+def analysis(
+    run: RunFolder, cohort: Cohort, *, split: Mapping[str, SplitName], openings: int
+) -> AnalysisPlan:
+    """Say what the numbers are held against: the training classes, the shortcuts, the sites.
+
+    Args:
+        run: Holds ``audit.json``.
+        cohort: Every case whose site may be known.
+        split: The part of each case of the run.
+        openings: How often the test set was looked at, this time included.
+    """
+    audit = cast("Mapping[str, Any]", read_json(run.audit))
+    sites = {case.case_id: case.site for case in cohort if case.site}
+    return AnalysisPlan(
+        training_counts=Counter(
+            case.label for case in cohort if split.get(case.case_id) == "train"
+        ),
+        shortcuts=audit["shortcuts"],
+        subgroups={"site": sites} if len(set(sites.values())) > 1 else {},
+        test_openings=openings,
+    )
 
 
 def _predict(
@@ -82,37 +114,60 @@ def _predict(
     at: tuple[str, int],
 ) -> list[Predictions]:
     """Let one stored model say what it thinks of the validation and the test cases."""
-    name, seed = at
-    loaded = bundle.load(run.model(name, seed=seed))
-    said = []
-    for part in _PARTS:
-        cases = dataset(cohort, split, plan=plan, part=part)
-        if not len(cases):
-            continue
-        said.append(
-            Predictions(
-                model=name,
-                seed=seed,
-                fold=0,
-                split=part,
-                classes=cohort.classes,
-                case_ids=tuple(case.case_id for case in cases.cases),
-                y_true=np.array(cases.labels),
-                probabilities=predict(loaded.model, cases, batch_size=plan.batch_size.value),
-            )
-        )
-    return said
+    model = bundle.load(run.model(at[0], seed=at[1])).model
+    parts = {part: dataset(cohort, split, plan=plan, part=part) for part in _PARTS}
+    return [
+        predict_cases(model, cases, at=at, part=part, batch_size=plan.batch_size.value)
+        for part, cases in parts.items()
+        if len(cases)
+    ]
 
 
-def _sentences(content: Mapping[str, Any]) -> list[str]:
-    """Say the headline numbers, the comparisons and the warnings."""
+def predict_cases(
+    model: nn.Module,
+    cases: PictureDataset,
+    *,
+    at: tuple[str, int],
+    part: SplitName | Literal["external"],
+    batch_size: int,
+) -> Predictions:
+    """Let one model say what it thinks of some cases.
+
+    Args:
+        model: The model.
+        cases: The cases.
+        at: Name and seed of the model in its run.
+        part: What the cases are to the run.
+        batch_size: Pictures at a time.
+    """
+    return Predictions(
+        model=at[0],
+        seed=at[1],
+        fold=0,
+        split=part,
+        classes=cases.classes,
+        case_ids=tuple(case.case_id for case in cases.cases),
+        y_true=np.array(cases.labels),
+        probabilities=predict(model, cases, batch_size=batch_size),
+    )
+
+
+def sentences(content: Mapping[str, Any], *, part: str = "test") -> list[str]:
+    """Say the headline numbers of one part, the comparisons and the warnings.
+
+    Args:
+        content: Of ``evaluation.json``.
+        part: ``test`` or ``external``.
+    """
     said = []
-    for model, metrics in content["sets"].get("test", {}).items():
+    for model, metrics in content["sets"].get(part, {}).items():
         for name in _HEADLINE:
             if name in metrics and metrics[name]["value"] is not None:
                 one = metrics[name]
                 low, high = one["low"], one["high"]
                 span = f" (95 % {low:.3f} to {high:.3f})" if low is not None else ""
-                said.append(f"test {model} {name} {one['value']:.3f}{span}, n = {one['n']}")
-    said += [comparison["sentence"] for comparison in content["comparisons"]]
+                said.append(f"{part} {model} {name} {one['value']:.3f}{span}, n = {one['n']}")
+    if part == "test":
+        said += [comparison["sentence"] for comparison in content["comparisons"]]
+        said.append(f"the test set was opened {content['test_openings']} times so far")
     return said + list(content["warnings"])

@@ -27,14 +27,13 @@ from vitrail.pipeline.train import dataset
 from vitrail.records import Cohort, Predictions, Progress, no_progress
 from vitrail.runfolder import RunFolder, file_name, read_json, write_bytes
 
-DEFAULT_METHOD = "rollout"
 BATCH = 16
 
 
 def explain(
     run: RunFolder,
     *,
-    method: str = DEFAULT_METHOD,
+    method: str | None = None,
     everything: bool = False,
     command: str = "",
     progress: Progress = no_progress,
@@ -46,7 +45,7 @@ def explain(
 
     Args:
         run: Holds the trained model.
-        method: A method of :func:`vitrail.explain.methods`.
+        method: A method of :func:`vitrail.explain.methods`; None takes the plan's.
         everything: Every case of the cohort instead of the test cases.
         command: The exact command line.
         progress: Told of each batch.
@@ -63,15 +62,17 @@ def explain(
     cohort = load_cohort(run.cohort)
     split, _ = load_split(run.require(run.split, "plan"), cohort)
     cases = dataset(cohort, split, plan=plan, part="all" if everything else "test")
-    shown = None if method == DEFAULT_METHOD else method
+    chosen = plan.explanation.value
+    method = method or chosen
+    shown = None if method == chosen else method
     name = "explain" if shown is None else f"explain {method}"
     return stage(
         name if not everything else f"{name} all",
         run,
-        inputs=hash_of(description, run.split, predictions),
+        inputs=hash_of(method, description, run.split, predictions),
         outputs=[run.explanation(case.case_id, method=shown) for case in cases.cases],
         work=lambda: _explain(
-            run, cohort, cases=cases, folder=folder, method=method, progress=progress
+            run, cohort, cases=cases, folder=folder, ways=(method, chosen), progress=progress
         ),
         command=command,
     )
@@ -83,17 +84,21 @@ def _explain(
     *,
     cases: PictureDataset,
     folder: Path,
-    method: str,
+    ways: tuple[str, str],
     progress: Progress,
 ) -> Result:
-    """Explain what has no map yet, then draw the walls and keep the pictures."""
+    """Explain what has no map yet, then draw the walls and keep the pictures.
+
+    ``ways`` are the method that is asked for and the plan's.
+    """
     loaded = bundle.load(folder)
     weights = _weights(folder)
-    shown = None if method == DEFAULT_METHOD else method
+    method, chosen = ways
+    shown = None if method == chosen else method
     todo = [
         index
         for index, case in enumerate(cases.cases)
-        if not _is_current(run.explanation(case.case_id, method=shown), weights)
+        if not _is_current(run.explanation(case.case_id, method=shown), weights, method=method)
     ]
     started = time.perf_counter()
     done = 0
@@ -109,7 +114,7 @@ def _explain(
     if todo:
         said[0] += f", {len(todo) / seconds:.1f} pictures a second"
     keep(run, cohort, cases=cases.cases)
-    if shown is None:
+    if shown is None and method == "rollout":
         said.append(_walls(run, cases, model=loaded.model))
     return {"method": method, "maps": len(cases), "written": len(todo), "summary": said}
 
@@ -120,13 +125,14 @@ def _weights(folder: Path) -> str:
     return str(content["weights_sha256"])
 
 
-def _is_current(path: Path, weights: str) -> bool:
-    """Tell whether a map is there, whole, and of these weights."""
+def _is_current(path: Path, weights: str, *, method: str) -> bool:
+    """Tell whether a map is there, whole, by this method and of these weights."""
     beside = path.with_suffix(".json")
     if not path.exists() or not beside.exists():
         return False
     content = cast("Mapping[str, Any]", read_json(beside))
-    return bool(content.get("extra", {}).get("weights_sha256") == weights)
+    made_of = (content.get("method"), content.get("extra", {}).get("weights_sha256"))
+    return made_of == (method, weights)
 
 
 def _facts(cases: PictureDataset, index: int, *, weights: str) -> dict[str, object]:

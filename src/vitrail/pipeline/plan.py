@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -9,7 +10,8 @@ import torch
 from vitrail.data.audit import from_json
 from vitrail.data.cohort import load_cohort
 from vitrail.data.split import clusters, load_split, make_split, write_split
-from vitrail.errors import RunFolderError
+from vitrail.errors import AnatomyError, CaptureError, MethodError, RunFolderError
+from vitrail.explain import explain
 from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline.choices import Plan, read_plan, write_plan
 from vitrail.pipeline.environment import usable_cores
@@ -78,6 +80,7 @@ def _plan(run: RunFolder, request: Request, *, progress: Progress) -> Result:
             ),
             data=data_fingerprint(cohort),
             cost=_Timer(progress),
+            attends=_attends,
         )
         write_plan(run.plan, chosen)
     return _result(read_plan(run.plan))
@@ -119,6 +122,17 @@ class _Timer:
             done = len(self._known)
             self._progress("timing training steps", done=done, total=done, note=spec.architecture)
         return self._known[key]
+
+
+def _attends(spec: ModelSpec) -> bool:
+    """Try on an untrained model whether its attention can be rolled out."""
+    image = torch.zeros(1, spec.in_chans, *spec.img_size)
+    try:
+        explain(build(replace(spec, weights=None)).eval(), image, method="rollout")
+    except (AnatomyError, CaptureError, MethodError) as error:
+        _log.info("plan: no rollout for %s: %s", spec.architecture, error.came)
+        return False
+    return True
 
 
 def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:

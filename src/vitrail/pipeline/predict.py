@@ -14,9 +14,10 @@ from vitrail.data.loader import to_input
 from vitrail.data.raster import SUFFIXES, read_raster
 from vitrail.errors import DataError, UnreadableFileError
 from vitrail.explain import explain
+from vitrail.metrics.novelty import TrainingRange
 from vitrail.models import bundle
+from vitrail.pipeline import novelty
 from vitrail.pipeline.choices import read_plan
-from vitrail.pipeline.explain import DEFAULT_METHOD
 from vitrail.pipeline.ledger import Result, require_run
 from vitrail.pipeline.pictures import png
 from vitrail.records import Progress, no_progress
@@ -51,24 +52,31 @@ def predict(
     folder = run.model("vit", seed=plan.seed.value)
     run.require(folder / bundle.DESCRIPTION, "train")
     loaded = bundle.load(folder)
+    known = novelty.read(loaded.extra.get("training_range", {}))
     pictures = _pictures(paths)
     out = out or run.root / "new"
     rows: list[dict[str, Any]] = []
     unreadable: list[UnreadableFileError] = []
     for done, path in enumerate(pictures, start=1):
         try:
-            rows.append(_predict(path, loaded, out=out))
+            shown = out / f"{file_name(str(path))}.overlay.png"
+            method = plan.explanation.value
+            rows.append(_predict(path, loaded, method=method, known=known, overlay=shown))
         except UnreadableFileError as error:
             _log.warning("left out: %s", error)
             unreadable.append(error)
         progress("predict", done=done, total=len(pictures))
     if not rows:
         raise unreadable[0]
-    header = ("path", "label", *(f"prob_{name}" for name in loaded.classes), "overlay")
+    probabilities = (f"prob_{name}" for name in loaded.classes)
+    header = ("path", "label", *probabilities, "distance", "out_of_range", "overlay")
     write_csv(out / "predictions.csv", [_row(row) for row in rows], header=header)
-    said = [
-        f"{row['path']}: {row['label']} ({row['probabilities'][row['label']]:.3f})" for row in rows
-    ]
+    said = [_sentence(row) for row in rows]
+    said.append(
+        "not known whether pictures are out of range: too few validation cases"
+        if known is None
+        else novelty.false_alarm_sentence(known)
+    )
     said.append(f"overlays and predictions.csv: {out}")
     left_out = [{"path": error.argument, "reason": error.came} for error in unreadable]
     return {"predictions": rows, "unreadable": left_out, "summary": said}
@@ -89,7 +97,20 @@ def _pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _predict(path: Path, loaded: bundle.Bundle, *, out: Path) -> dict[str, Any]:
+def _sentence(row: dict[str, Any]) -> str:
+    """Say one prediction, and whether to mistrust it."""
+    said = f"{row['path']}: {row['label']} ({row['probabilities'][row['label']]:.3f})"
+    return f"{said}, OUT OF RANGE: do not rely on it" if row["out_of_range"] else said
+
+
+def _predict(
+    path: Path,
+    loaded: bundle.Bundle,
+    *,
+    method: str,
+    known: TrainingRange | None,
+    overlay: Path,
+) -> dict[str, Any]:
     """Label one picture and write its overlay."""
     preprocessing = loaded.preprocessing
     picture = read_raster(
@@ -98,13 +119,16 @@ def _predict(path: Path, loaded: bundle.Bundle, *, out: Path) -> dict[str, Any]:
     images = to_input(picture, preprocessing)[None]
     with torch.no_grad():
         probabilities = loaded.model(images).double().softmax(dim=1)[0].tolist()
-    values = explain(loaded.model, images, method=DEFAULT_METHOD).values[0].numpy()
-    overlay = out / f"{file_name(str(path))}.overlay.png"
-    write_bytes(overlay, png(_overlay(picture, values, loaded=loaded)))
+    found = explain(loaded.model, images, method=method)
+    laid = _overlay(picture, found.values[0].numpy(), signed=found.signed, loaded=loaded)
+    write_bytes(overlay, png(laid))
+    seen = None if known is None else novelty.judge(known, picture, preprocessing=preprocessing)
     return {
         "path": str(path),
         "label": loaded.classes[int(np.argmax(probabilities))],
         "probabilities": dict(zip(loaded.classes, probabilities, strict=True)),
+        "distance": None if seen is None else seen.distance,
+        "out_of_range": None if seen is None else seen.outside,
         "overlay": str(overlay),
     }
 
@@ -113,13 +137,14 @@ def _overlay(
     picture: Float[np.ndarray, "channel height width"],
     values: Float[np.ndarray, "row column"],
     *,
+    signed: bool,
     loaded: bundle.Bundle,
 ) -> Image.Image:
-    """Lay a map over its picture; its strongest color is its own largest value."""
+    """Lay a map over its picture; its strongest color is its own largest value, either way."""
     size = (picture.shape[1], picture.shape[2])
     laid = register(values, preprocessing=loaded.preprocessing, source_size=size, shown_size=size)
-    fractions = fractions_of(laid, largest=float(values.max()), signed=False)
-    colors = paint(fractions, "sequential").convert("RGB")
+    fractions = fractions_of(laid, largest=float(np.abs(values).max()), signed=signed)
+    colors = paint(fractions, "diverging" if signed else "sequential").convert("RGB")
     pixels = np.rint(np.moveaxis(picture, 0, 2) * 255).astype(np.uint8)
     source = Image.fromarray(pixels if len(picture) == 3 else pixels[:, :, 0]).convert("RGB")
     return Image.blend(source, colors, _OPACITY)
@@ -128,4 +153,5 @@ def _overlay(
 def _row(row: dict[str, Any]) -> dict[str, object]:
     """Flatten a prediction for the table."""
     probabilities = {f"prob_{name}": value for name, value in row["probabilities"].items()}
-    return {"path": row["path"], "label": row["label"], **probabilities, "overlay": row["overlay"]}
+    rest = {name: value for name, value in row.items() if name != "probabilities"}
+    return {**rest, **probabilities}

@@ -17,6 +17,9 @@ from vitrail.pipeline.facts import Facts
 Cost = Callable[[ModelSpec, int], float]
 """Seconds of one training step of a model on a batch of so many pictures."""
 
+Attends = Callable[[ModelSpec], bool]
+"""Whether every layer of a model attends from each patch to each patch."""
+
 SIZES_PX = (224, 160, 128, 96, 64)
 DEFAULT_MINUTES = 10.0
 FEWEST_EPOCHS, GOOD_EPOCHS = 5, 40
@@ -75,7 +78,9 @@ class _Trial:
         )
 
 
-def choose(facts: Facts, request: Request, *, machine: Machine, data: str, cost: Cost) -> Plan:
+def choose(
+    facts: Facts, request: Request, *, machine: Machine, data: str, cost: Cost, attends: Attends
+) -> Plan:
     """Choose everything.
 
     Args:
@@ -84,6 +89,7 @@ def choose(facts: Facts, request: Request, *, machine: Machine, data: str, cost:
         machine: Where it runs.
         data: The data's fingerprint.
         cost: Times a training step.
+        attends: Tells whether attention can explain a model.
 
     Raises:
         PlanError: If the budget is too small for the smallest sensible training; the message has
@@ -97,6 +103,7 @@ def choose(facts: Facts, request: Request, *, machine: Machine, data: str, cost:
         **_models(facts, request, trial=trial),
         **_pixels(facts, request, trial=trial),
         **_steps(facts, request, machine=machine, trial=trial),
+        "explanation": _explanation(attends=attends(trial.model)),
         "expected_minutes": (
             _expected(facts, request, trial=trial),
             f"timed steps on this machine ({machine.cores} cores, {machine.gpu or 'no GPU'})",
@@ -329,6 +336,18 @@ def _steps(
             "pictures are decoded once and kept" if not machine.gpu else "keep the GPU fed",
         ),
     }
+
+
+def _explanation(*, attends: bool) -> tuple[str, str]:
+    """Follow attention where it leads from patch to patch, else ask for the class's gradient."""
+    if attends:
+        return "rollout", (
+            "exact for attention from every patch to every patch; the same map for every class"
+        )
+    return "grad_cam", (
+        "the model has no attention from every patch to every patch, so none can be rolled out; "
+        "this map is of the predicted class, and may have negative values"
+    )
 
 
 def _balance(facts: Facts) -> tuple[str, float]:

@@ -13,6 +13,7 @@ from vitrail.data.split import load_split
 from vitrail.errors import RunFolderError
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
+from vitrail.pipeline import novelty
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.records import Cohort, Progress, SplitName, no_progress
@@ -20,6 +21,7 @@ from vitrail.runfolder import RunFolder, read_json
 from vitrail.training.fit import FitResult, FitSettings, fit
 
 _log = logging.getLogger("vitrail")
+_TOLD = ("plan", "epochs", "best_epoch", "metric", "seconds", "parameters", "warnings")
 
 Name = Literal["vit", "cnn"]
 """Name of a model in the run: what the run is about, and its baseline."""
@@ -155,7 +157,8 @@ def _train(
         else:
             _log.info("train: %s seed %d is trained, kept", training.name, training.seed)
         content: Any = read_json(training.folder / bundle.DESCRIPTION)
-        results.append({"model": training.name, "seed": training.seed, **content["extra"]})
+        known = {name: value for name, value in content["extra"].items() if name in _TOLD}
+        results.append({"model": training.name, "seed": training.seed, **known})
     said = [
         f"{one['model']} seed {one['seed']}: epoch {one['best_epoch']} of {one['epochs']} is best "
         f"by validation; {one['seconds'] / 60:.1f} minutes"
@@ -197,7 +200,11 @@ def _train_one(
         spec=training.spec,
         classes=cohort.classes,
         preprocessing=plan.preprocessing,
-        extra={"plan": plan.fingerprint(), **_told(result, training, model=model)},
+        extra={
+            "plan": plan.fingerprint(),
+            **_told(result, training, model=model),
+            "training_range": novelty.learn(parts["train"], parts["validation"]),
+        },
     )
 
 

@@ -39,7 +39,8 @@ def cost():
 
 @pytest.fixture
 def plan(facts, machine, cost):
-    return choose(facts, Request(), machine=machine, data="0" * 64, cost=cost)
+    how = {"machine": machine, "cost": cost, "attends": lambda spec: True}
+    return choose(facts, Request(), data="0" * 64, **how)
 
 
 @pytest.fixture

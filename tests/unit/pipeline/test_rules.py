@@ -8,8 +8,9 @@ from vitrail.errors import PlanError
 from vitrail.pipeline.rules import Request, choose
 
 
-def made(facts, machine, cost, **request):
-    return choose(facts, Request(**request), machine=machine, data="0" * 64, cost=cost)
+def made(facts, machine, cost, *, attends=True, **request):
+    how = {"machine": machine, "cost": cost, "attends": lambda spec: attends}
+    return choose(facts, Request(**request), data="0" * 64, **how)
 
 
 def test_every_choice_has_a_reason(plan):
@@ -43,6 +44,16 @@ def test_an_impossible_budget_is_refused_with_the_estimate(facts, machine):
 def test_the_input_is_not_larger_than_the_pictures(facts, machine, cost):
     tiny = replace(facts, short_side_px=70)
     assert made(tiny, machine, cost, budget_minutes=600.0).image_size.value == (64, 64)
+
+
+def test_a_model_without_attention_is_explained_by_its_gradient_and_the_plan_says_so(
+    facts, machine, cost
+):
+    plan = made(facts, machine, cost, attends=False)
+    assert plan.explanation.value == "grad_cam"
+    assert "no attention" in plan.explanation.reason
+    assert "predicted class" in plan.explanation.reason
+    assert made(facts, machine, cost).explanation.value == "rollout"
 
 
 def test_each_part_of_a_wish_stands_in_the_plan(facts, machine, cost):

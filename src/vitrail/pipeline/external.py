@@ -1,0 +1,179 @@
+"""``vitrail evaluate RUN --external DIR``: the run's models on another source's cases."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from vitrail.data.audit import audit
+from vitrail.data.cohort import load_cohort, read_folder, read_manifest
+from vitrail.data.loader import PictureDataset
+from vitrail.data.split import analysis_unit, clusters, load_split
+from vitrail.errors import DataError, InputError
+from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
+from vitrail.evaluation.evaluate import to_json
+from vitrail.evaluation.table import read_predictions, write_predictions
+from vitrail.models import bundle
+from vitrail.pipeline.choices import Plan, read_plan
+from vitrail.pipeline.evaluate import analysis, evaluate, predict_cases, previous, sentences
+from vitrail.pipeline.ledger import Result, entries, stage
+from vitrail.pipeline.train import trainings
+from vitrail.records import Case, Cohort, Predictions, Progress, no_progress
+from vitrail.runfolder import RunFolder, write_json
+
+STAGE = "evaluate external"
+_PREFIX = "external/"
+
+
+def evaluate_external(
+    run: RunFolder,
+    folder: Path | None,
+    *,
+    manifest: Path | None = None,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Result:
+    """Add the set ``external`` to ``predictions.csv`` and ``evaluation.json``.
+
+    Threshold and temperature stay those that the run's validation cases gave. What the set holds
+    replaces an external set that was there before; how often one was looked at is counted.
+
+    Args:
+        run: A trained run; it is evaluated on its own test cases first if it was not yet.
+        folder: The pictures of the other source; None where a manifest lists them.
+        manifest: A CSV that lists them; its paths are relative to it.
+        command: The exact command line.
+        progress: Told of each picture, batch and resample.
+
+    Raises:
+        DataError: If the pictures are of classes that the run does not know, or are the run's own.
+        RunFolderError: If something is missing; the message names the verb that makes it.
+    """
+    evaluate(run, command=command, progress=progress)
+    plan = read_plan(run.plan)
+    own = load_cohort(run.cohort)
+    other = _read(folder, manifest)
+    _require_classes(own, other)
+    openings = 1 + entries(run).get(STAGE, {}).get("result", {}).get("openings", 0)
+    return stage(
+        STAGE,
+        run,
+        inputs=None,
+        outputs=(run.predictions, run.evaluation),
+        work=lambda: _evaluate(
+            run, plan, own=own, other=other, openings=openings, progress=progress
+        ),
+        command=command,
+    )
+
+
+def _read(folder: Path | None, manifest: Path | None) -> Cohort:
+    """Read the other source's cases."""
+    if manifest is not None:
+        return read_manifest(manifest)
+    if folder is None:
+        came, rule = "neither a folder nor a manifest", "an external set lies somewhere"
+        raise InputError("external", came, rule, "pass --external DIR")
+    return read_folder(folder)
+
+
+def _evaluate(
+    run: RunFolder,
+    plan: Plan,
+    *,
+    own: Cohort,
+    other: Cohort,
+    openings: int,
+    progress: Progress,
+) -> Result:
+    """Predict the other cases and evaluate all sets again, the run's own unchanged."""
+    found = audit(other, progress=progress)
+    readable = found.readable(other)
+    cases = tuple(_renamed(case) for case in readable)
+    _require_others(own, replace(readable, cases=cases))
+    pictures = PictureDataset(
+        cases, readable.root, preprocessing=plan.preprocessing, classes=own.classes
+    )
+    kept = [said for said in read_predictions(run.predictions) if said.split != "external"]
+    added = _predict(run, plan, pictures=pictures)
+    split, groups = load_split(run.split, own)
+    pairs = [(_PREFIX + a, _PREFIX + b) for a, b in found.duplicate_pairs()]
+    evaluation = evaluate_predictions(
+        [*kept, *added],
+        clusters={**groups, **_clusters(cases, pairs)},
+        unit=analysis_unit(case for case in own if split[case.case_id] == "test"),
+        seed=plan.seed.value,
+        plan=analysis(run, own, split=split, openings=(previous(run) or {})["test_openings"]),
+        progress=progress,
+    )
+    content = to_json(evaluation)
+    write_predictions(run.predictions, [*kept, *added])
+    write_json(run.evaluation, content)
+    left_out = f"{len(found.unreadable)} unreadable and left out"
+    said = f"external set: {len(cases)} cases, {left_out}; looked at {openings} times so far"
+    return {
+        "evaluation": content,
+        "openings": openings,
+        "summary": [said, *sentences(content, part="external")],
+    }
+
+
+def _predict(run: RunFolder, plan: Plan, *, pictures: PictureDataset) -> list[Predictions]:
+    """Let every model of the run say what it thinks of the other pictures."""
+    return [
+        predict_cases(
+            bundle.load(training.folder).model,
+            pictures,
+            at=(training.name, training.seed),
+            part="external",
+            batch_size=plan.batch_size.value,
+        )
+        for training in trainings(run, plan, classes=len(pictures.classes))
+    ]
+
+
+def _renamed(case: Case) -> Case:
+    """Tell a case, its patient and its group apart from the run's own of the same name."""
+    return replace(
+        case,
+        case_id=_PREFIX + case.case_id,
+        patient_id=case.patient_id and _PREFIX + case.patient_id,
+        group=case.group and _PREFIX + case.group,
+        split="",
+    )
+
+
+def _clusters(cases: Sequence[Case], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Find what stays together among readable cases."""
+    known = {case.case_id for case in cases}
+    return clusters(cases, [pair for pair in pairs if known.issuperset(pair)])
+
+
+def _require_classes(own: Cohort, other: Cohort) -> None:
+    """Refuse classes that no model of the run can answer."""
+    unknown = sorted(set(other.classes) - set(own.classes))
+    if unknown:
+        raise DataError(
+            str(other.root),
+            f"classes {', '.join(unknown)}",
+            f"an external set has the run's classes: {', '.join(own.classes)}",
+            "name them alike (in the label column, or the folders)",
+        )
+
+
+def _require_others(own: Cohort, other: Cohort) -> None:
+    """Refuse pictures that are the run's own, byte for byte."""
+    known = {_hash(own, case) for case in own}
+    shared = [case.path for case in other if _hash(other, case) in known]
+    if shared:
+        raise DataError(
+            str(other.root),
+            f"{len(shared)} pictures are the run's own, {shared[0]} for one",
+            "an external set shares no picture with the run",
+            "leave them out, or name another folder",
+        )
+
+
+def _hash(cohort: Cohort, case: Case) -> str:
+    """Hash one picture's file."""
+    return sha256((cohort.root / case.path).read_bytes()).hexdigest()

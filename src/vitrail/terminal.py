@@ -1,0 +1,100 @@
+"""What a running command shows: bars and messages on standard error, the result on standard output.
+
+Apart from ``cli``, because rich's bars take longer to import than ``vitrail --help`` may take.
+"""
+
+import json
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vitrail.errors import VitrailError
+from vitrail.runfolder import RunFolder
+
+Show = Callable[[Mapping[str, Any]], None]
+
+
+class Bars:
+    """Draws one bar a stage; it is the ``progress`` that the pipeline is given."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, stage: str, *, done: int, total: int, note: str = "") -> None:
+        """Move the bar of ``stage``."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
+        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+
+
+@contextmanager
+def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[Bars, Show]]:
+    """Give a command its progress and its way to show a result, and turn errors into messages."""
+    console = Console(stderr=True)
+    log = logging.getLogger("vitrail")
+    handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    try:
+        with Progress(*columns, console=console) as bars:
+            results: list[Mapping[str, Any]] = []
+            yield Bars(bars), results.append
+        for result in results:
+            _print(result, as_json=as_json)
+    except VitrailError as error:
+        raise _failure(str(error), debug=debug) from error
+    except KeyboardInterrupt as error:
+        raise _failure(_interrupted(out), debug=debug) from error
+    except Exception as error:  # a fault of ours: one message instead of a page of frames
+        what = f"{type(error).__name__}: {error}; this is not a mistake of yours but a fault"
+        remedy = "run the same command with --debug and send the traceback"
+        raise _failure(f"{what}; nothing finished is lost; {remedy}", debug=debug) from error
+    finally:
+        log.removeHandler(handler)
+
+
+def _print(result: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a result: as one JSON object, or its sentences."""
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+    else:
+        typer.echo("\n".join(result["summary"]))
+
+
+def _failure(message: str, *, debug: bool) -> typer.Exit:
+    """Print one message (and the traceback if asked) and return the exit with status 2."""
+    if debug:
+        typer.echo(traceback.format_exc(), err=True)
+    typer.echo(f"vitrail: {message}", err=True)
+    return typer.Exit(2)
+
+
+def _interrupted(out: Path | None) -> str:
+    """Say what Ctrl-C left and how to go on."""
+    if out is None:
+        return "Ctrl-C: stopped; nothing was being written; run the command again"
+    finished = "no finished stage yet"
+    environment = RunFolder(out).environment
+    if environment.exists():
+        stages = json.loads(environment.read_text(encoding="utf-8"))["stages"]
+        finished = ", ".join(stages)
+    return (
+        f"Ctrl-C: stopped; {out} keeps what is finished ({finished}) and the newest checkpoint; "
+        "files are written whole, so nothing is half done; run the same command again to go on"
+    )

@@ -1,0 +1,159 @@
+"""The main job with other models than the one from scratch, and on another source's pictures."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from vitrail.cli import app
+from vitrail.runfolder import RunFolder
+
+pytestmark = pytest.mark.journey
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    done = invoke(*arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def draw(root, *, cases, seed, labels=("left", "right"), bright=0):
+    """Draw a bright square left or right."""
+    generator = np.random.default_rng(seed)
+    for number in range(cases):
+        label = labels[number % len(labels)]
+        pixels = generator.integers(bright, bright + 90, size=(64, 64), dtype=np.uint8)
+        column = 8 if label == labels[0] else 40
+        pixels[20:40, column : column + 16] = 200
+        (root / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / label / f"{number:03}.png")
+    return root
+
+
+TINY_BASELINE = {
+    "baseline": "resnet10t",
+    "baseline_parameters": {"channels": [16, 32, 64, 128], "stem_width": 8},
+}
+
+
+def trained(folder, pictures, *options, **edits):
+    """Plan, make the training tiny, and run to the report; no step is timed beforehand."""
+    succeed("inspect", pictures, "--out", folder.root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
+        succeed("plan", folder.root, "--budget", "1h", *options)
+    plan = yaml.safe_load(folder.plan.read_text())
+    for name, value in {"epochs": 1, "baseline_epochs": 1, **TINY_BASELINE, **edits}.items():
+        plan[name]["value"] = value
+    folder.plan.write_text(yaml.safe_dump(plan))
+    succeed("run", pictures, "--out", folder.root)
+    return plan
+
+
+def test_a_network_without_attention_is_explained_by_its_gradient_as_the_plan_says(tmp_path):
+    pictures = draw(tmp_path / "pictures", cases=24, seed=0)
+    run = RunFolder(tmp_path / "run")
+    plan = trained(run, pictures, "--model", "resnet18", image_size=[64, 64])
+    assert plan["explanation"]["value"] == "grad_cam"
+    maps = [json.loads(path.read_text()) for path in run.explanations.glob("*.json")]
+    assert maps
+    assert {said["method"] for said in maps} == {"grad_cam"}
+    assert all(said["class_specific"] for said in maps)
+    assert not (run.explanations / "attention").exists()
+    refused = invoke("explain", run.root, "--method", "rollout")
+    assert refused.exit_code == 2
+    assert "gradient or black-box method" in " ".join(refused.stderr.split())
+
+
+def test_local_weights_are_where_the_training_starts(tmp_path):
+    pictures = draw(tmp_path / "pictures", cases=12, seed=0)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=5)
+    weights = tmp_path / "weights.safetensors"
+    save_file(model.state_dict(), weights)
+    run = RunFolder(tmp_path / "run")
+    options = ("--model", "vit_tiny_patch16_224", "--weights", weights)
+    plan = trained(run, pictures, *options, learning_rate=1e-9)
+    assert plan["weights"]["value"] == str(weights.resolve())
+    assert plan["explanation"]["value"] == "rollout"
+    kept = RunFolder(run.root).model("vit") / "model.safetensors"
+    start = model.blocks[0].attn.qkv.weight.detach().numpy()
+    assert _tensor(kept, "blocks.0.attn.qkv.weight") == pytest.approx(start, abs=1e-5)
+    assert run.report.exists()
+
+
+def _tensor(path, name):
+    from safetensors.numpy import load_file
+
+    return load_file(path)[name]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a finished run with validation cases enough to know what is out of range."""
+    root = tmp_path_factory.mktemp("other")
+    folder = RunFolder(root / "run")
+    small = {"patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    trained(
+        folder,
+        draw(root / "pictures", cases=120, seed=0),
+        model_parameters=small,
+        image_size=[64, 64],
+    )
+    return folder
+
+
+def test_an_external_set_is_added_with_the_runs_own_threshold_and_counted(run, tmp_path):
+    before = json.loads(run.evaluation.read_text())
+    other = draw(tmp_path / "other", cases=20, seed=1)
+    told = succeed("evaluate", run.root, "--external", other)
+    after = json.loads(run.evaluation.read_text())
+    assert set(after["sets"]) == {"validation", "test", "external"}
+    assert after["sets"]["external"]["vit"]["accuracy_score"]["n"] == 20
+    assert after["sets"]["test"] == before["sets"]["test"]
+    assert after["operating_points"] == before["operating_points"]
+    assert after["test_openings"] == before["test_openings"] == 1
+    assert told["openings"] == 1
+    assert succeed("evaluate", run.root, "--external", other)["openings"] == 2
+    assert run.predictions.read_text().count(",external,") == 2 * 20
+
+
+def test_an_external_set_of_other_classes_is_refused(run, tmp_path):
+    other = draw(tmp_path / "other", cases=4, seed=1, labels=("left", "up"))
+    done = invoke("evaluate", run.root, "--external", other)
+    assert done.exit_code == 2
+    assert "classes up" in " ".join(done.stderr.split())
+    assert "the run's classes: left, right" in " ".join(done.stderr.split())
+
+
+def test_the_runs_own_pictures_are_no_external_set(run):
+    done = invoke("evaluate", run.root, "--external", run.root.parent / "pictures")
+    assert done.exit_code == 2
+    assert "120 pictures are the run's own" in " ".join(done.stderr.split())
+
+
+def test_the_numbers_are_held_against_the_training_classes_and_the_shortcuts(run):
+    content = json.loads(run.evaluation.read_text())
+    assert any("majority" in said["b"] for said in content["comparisons"])
+    found = {said["feature"] for said in content["shortcuts"]}
+    assert found <= {said["feature"] for said in json.loads(run.audit.read_text())["shortcuts"]}
+    assert found
+
+
+def test_predict_warns_of_a_picture_unlike_the_training_pictures(run, tmp_path):
+    alike = draw(tmp_path / "alike", cases=10, seed=2)
+    bright = draw(tmp_path / "bright", cases=4, seed=2, bright=150)
+    told = succeed("predict", run.root, alike, bright, "--out", tmp_path / "new")
+    outside = {said["path"]: said["out_of_range"] for said in told["predictions"]}
+    assert all(value for path, value in outside.items() if "bright" in path)
+    assert sum(value for path, value in outside.items() if "alike" in path) <= 3
+    assert any("validation pictures" in sentence for sentence in told["summary"])
+    assert "out_of_range" in (tmp_path / "new" / "predictions.csv").read_text().splitlines()[0]
