@@ -117,7 +117,7 @@ def test_an_external_set_is_added_with_the_runs_own_threshold_and_counted(run, t
     told = succeed("evaluate", run.root, "--external", other)
     after = json.loads(run.evaluation.read_text())
     assert set(after["sets"]) == {"validation", "test", "external"}
-    assert after["sets"]["external"]["vit"]["accuracy_score"]["n"] == 20
+    assert after["sets"]["external"]["vit"]["accuracy"]["n"] == 20
     assert after["sets"]["test"] == before["sets"]["test"]
     assert after["operating_points"] == before["operating_points"]
     assert after["test_openings"] == before["test_openings"] == 1

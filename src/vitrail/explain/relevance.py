@@ -166,7 +166,7 @@ def _relevance_step(
         value = part.value.detach().to(slopes.dtype).mT
         for low, high in part.blocks(entries, start=start, stop=stop):
             rows = slopes[first : first + images, :, :, low:high]
-            fused = (rows.flatten(2, 3) @ value).unflatten(2, (len(row), high - low))
+            fused = torch.unflatten(rows.flatten(2, 3) @ value, 2, (len(row), high - low))
             fused.mul_(part.attention(low, high).unsqueeze(2)).relu_()
             added[:, first : first + images] += fused.sum(dim=(1, 3)).movedim(1, 0)
     return added

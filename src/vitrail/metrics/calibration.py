@@ -156,7 +156,10 @@ def _newton_step(
     gradient = (weights * (outcome - mean)) @ design.T
     products = (design[:, None] * design).reshape(-1, design.shape[1])
     curvature = ((weights * mean * (1 - mean)) @ products.T).reshape(-1, len(design), len(design))
-    flat = ~(np.abs(np.linalg.det(curvature)) > _FLAT)
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # a resample that ran off to infinity is flat
+        flat = ~(np.abs(np.linalg.det(curvature)) > _FLAT)
     curvature[flat] = np.eye(len(design))
     step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
     step[flat] = np.nan

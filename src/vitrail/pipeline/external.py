@@ -1,9 +1,10 @@
 """``vitrail evaluate RUN --external DIR``: the run's models on another source's cases."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from vitrail.data.audit import audit
 from vitrail.data.cohort import load_cohort, read_folder, read_manifest
@@ -106,7 +107,7 @@ def _evaluate(
         plan=analysis(run, own, split=split, openings=(previous(run) or {})["test_openings"]),
         progress=progress,
     )
-    content = to_json(evaluation)
+    content = _beside(previous(run) or {}, to_json(evaluation))
     write_predictions(run.predictions, [*kept, *added])
     write_json(run.evaluation, content)
     left_out = f"{len(found.unreadable)} unreadable and left out"
@@ -116,6 +117,17 @@ def _evaluate(
         "openings": openings,
         "summary": [said, *sentences(content, part="external")],
     }
+
+
+def _beside(own: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the external set's part of a new record beside the run's own, which stays as it is."""
+    parts = {
+        name: {**own[name], "external": found[name]["external"]}
+        for name in ("sets", "image_level", "calibrated", "by_class", "curves")
+        if "external" in found[name]
+    }
+    said = list(dict.fromkeys([*own["warnings"], *found["warnings"]]))
+    return {**own, **parts, "warnings": said}
 
 
 def _predict(run: RunFolder, plan: Plan, *, pictures: PictureDataset) -> list[Predictions]:

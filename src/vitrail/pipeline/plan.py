@@ -79,7 +79,7 @@ def _plan(run: RunFolder, request: Request, *, progress: Progress) -> Result:
                 gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             ),
             data=data_fingerprint(cohort),
-            cost=_Timer(progress),
+            cost=_Timer(progress, gpu=torch.cuda.is_available()),
             attends=_attends,
         )
         write_plan(run.plan, chosen)
@@ -106,11 +106,18 @@ def _split(run: RunFolder, request: Request) -> None:
         write_json(run.audit, accepted.to_json())
 
 
-class _Timer:
-    """Times one training step of a model, once for each model and batch size."""
+_TIMED_PICTURES = 8
 
-    def __init__(self, progress: Progress) -> None:
+
+class _Timer:
+    """Times one training step of a model, once for each model and batch size.
+
+    On a CPU a step's time grows with its pictures, so a few of them are timed for all.
+    """
+
+    def __init__(self, progress: Progress, *, gpu: bool) -> None:
         self._progress = progress
+        self._gpu = gpu
         self._known: dict[str, float] = {}
 
     def __call__(self, spec: ModelSpec, batch_size: int) -> float:
@@ -118,7 +125,10 @@ class _Timer:
         key = f"{spec.to_json()} {batch_size}"
         if key not in self._known:
             shape = (spec.in_chans, *spec.img_size)
-            self._known[key] = seconds_a_step(build(spec), batch_size, image_shape=shape)
+            timed = batch_size if self._gpu else min(batch_size, _TIMED_PICTURES)
+            model = build(spec).to("cuda" if self._gpu else "cpu")
+            seconds = seconds_a_step(model, timed, image_shape=shape, steps=2)
+            self._known[key] = seconds * batch_size / timed
             done = len(self._known)
             self._progress("timing training steps", done=done, total=done, note=spec.architecture)
         return self._known[key]
