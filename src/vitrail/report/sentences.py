@@ -85,7 +85,8 @@ def _difference(one: Object) -> str:
         return comparison(one)
     name, other = model_name(str(one["a"])), model_name(str(one["b"]))
     metric = _lower(metric_name(str(one["metric"])))
-    span = f"{signed(difference)} (95\N{NO-BREAK SPACE}% interval {signed(low)} to {signed(high)})"
+    value, start, end = (signed(part, digits=3) for part in (difference, low, high))
+    span = f"{value} (95\N{NO-BREAK SPACE}% interval {start} to {end})"
     if low <= 0 <= high:
         return (
             f"Between it and the {other} there is no evidence of a difference in {metric}: {span}."
