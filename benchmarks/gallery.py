@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from vitrail.faithfulness.controls import control_maps
-from vitrail.faithfulness.planted import PATCH_PX, plant, train_tiny_vit
 
 from vitrail.color import colorize
 from vitrail.explain import explain, methods
+from vitrail.faithfulness.controls import control_maps
+from vitrail.faithfulness.planted import PATCH_PX, plant, train_tiny_vit
 
 SCALE = 3
 COLUMNS = 7
