@@ -11,12 +11,12 @@ formulas where their code cannot be installed; captum and pytorch-grad-cam run a
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import timm
@@ -174,7 +174,9 @@ def beside_peers(rounds: int) -> list[Row]:
 
 
 def resident_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    """Return this program's peak resident size; getrusage would begin at its parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
 
 
 def alone(name: str) -> None:

@@ -60,13 +60,13 @@ def test_each_line_of_how_ours_differs_names_tests_that_exist():
         assert [name for name in named if f"def {name}(" not in written] == []
 
 
-@pytest.mark.parametrize("name", methods())
-def test_a_method_tells_its_formula_source_and_differences(name):
-    text = inspect.getdoc(methods()[name].function)
+@pytest.mark.parametrize("method", methods())
+def test_a_method_tells_its_formula_source_and_differences(method):
+    text = inspect.getdoc(methods()[method].function)
     assert "Source:" in text
     assert "Args:" in text
     bibliography = (ROOT / "docs" / "references.bib").read_text(encoding="utf-8")
     for key in re.findall(r"\b[a-z]+20\d\d\w*", text.split("Source:")[1].split("Differs:")[0]):
         assert f"{{{key}," in bibliography, f"{key} is not in docs/references.bib"
-    if name != "raw_attention":
+    if method != "raw_attention":
         assert "Differs:" in text
