@@ -171,7 +171,7 @@ def test_the_summary_is_three_sentences_with_unit_interval_and_baseline(make_run
     assert "40 patients" in sentences[0]
     assert "0.91 (95\xa0% interval 0.85 to 0.96)" in sentences[0]
     assert (
-        "no evidence of a difference in ROC AUC: +0.02 (95\xa0% interval \N{MINUS SIGN}0.03"
+        "no evidence of a difference in ROC AUC: +0.020 (95\xa0% interval \N{MINUS SIGN}0.030"
         in sentences[1]
     )
 
