@@ -68,6 +68,10 @@ Weights = Annotated[
         metavar="FILE", show_default=False, help="Local .safetensors weights to start from."
     ),
 ]
+Pretrained = Annotated[
+    bool,
+    typer.Option("--pretrained", help="Download the published weights of --model from the hub."),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -147,6 +151,7 @@ def plan(  # noqa: PLR0913 (an option each)
     seed: Seed = None,
     seeds: Seeds = None,
     weights: Weights = None,
+    pretrained: Pretrained = False,
     model: Model = None,
     accept_leakage: AcceptLeakage = "",
     as_json: AsJson = False,
@@ -169,6 +174,7 @@ def plan(  # noqa: PLR0913 (an option each)
             seed=seed,
             seeds=seeds,
             weights=weights,
+            pretrained=pretrained,
             model=model,
             accept_leakage=accept_leakage,
         )
@@ -356,6 +362,7 @@ def run(  # noqa: PLR0913 (an option each)
     seed: Seed = None,
     seeds: Seeds = None,
     weights: Weights = None,
+    pretrained: Pretrained = False,
     model: Model = None,
     accept_leakage: AcceptLeakage = "",
     as_json: AsJson = False,
@@ -378,6 +385,7 @@ def run(  # noqa: PLR0913 (an option each)
             seed=seed,
             seeds=seeds,
             weights=weights,
+            pretrained=pretrained,
             model=model,
             accept_leakage=accept_leakage,
         )

@@ -57,6 +57,7 @@ class Plan(BaseModel):
         model: ``vit`` (a timm ``VisionTransformer`` from scratch) or a timm model's name.
         model_parameters: Keyword arguments of the architecture.
         weights: File of local safetensors weights, or None.
+        pretrained: Whether the model starts from its published weights, which are downloaded.
         baseline: timm name of the convolutional network trained beside it.
         baseline_parameters: Keyword arguments of the baseline's architecture.
         image_size: (rows, columns) of the input in pixels.
@@ -89,6 +90,7 @@ class Plan(BaseModel):
     model: Choice[str]
     model_parameters: Choice[dict[str, Any]]
     weights: Choice[str | None]
+    pretrained: Choice[bool]
     baseline: Choice[str]
     baseline_parameters: Choice[dict[str, Any]]
     image_size: Choice[tuple[Pixels, Pixels]]

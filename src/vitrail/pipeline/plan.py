@@ -160,6 +160,7 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "seeds": request.seeds,
         "model": request.model,
         "weights": str(request.weights.resolve()) if request.weights else None,
+        "pretrained": request.pretrained or None,
     }
     for name, wish in wishes.items():
         stands = getattr(kept, name).value

@@ -39,6 +39,7 @@ class Request:
         seed: First seed.
         seeds: Trainings of each model.
         weights: Local weights to start from.
+        pretrained: Whether to download the published weights of the named model.
         model: ``vit`` or a timm model's name.
         accept_leakage: Why a leak across a given split is accepted.
     """
@@ -47,8 +48,14 @@ class Request:
     seed: int | None = None
     seeds: int | None = None
     weights: Path | None = None
+    pretrained: bool = False
     model: str | None = None
     accept_leakage: str = ""
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether the model starts from weights."""
+        return self.weights is not None or self.pretrained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +102,13 @@ def choose(
         PlanError: If the budget is too small for the smallest sensible training; the message has
             the estimate.
     """
+    if request.pretrained and (request.model in (None, "vit") or request.weights):
+        raise PlanError(
+            "--pretrained",
+            f"together with --weights {request.weights}" if request.weights else "without --model",
+            "published weights belong to a named model and are the only ones",
+            "pass for example --model vit_small_patch16_224 --pretrained",
+        )
     budget = request.budget_minutes or DEFAULT_MINUTES
     trial = _trial(facts, request, machine=machine, budget=budget, cost=cost)
     choices: dict[str, tuple[object, str]] = {
@@ -121,7 +135,7 @@ def _trial(
     """Take the largest input for which a good number of epochs fits, else the smallest at all."""
     batch_size = _batch_size(facts, machine)
     usable = (budget - _OVERHEAD_MINUTES) * _TRAINING_SHARE / (request.seeds or 1)
-    most = MOST_EPOCHS["fine-tune" if request.weights else "scratch"]
+    most = MOST_EPOCHS["fine-tune" if request.fine_tunes else "scratch"]
     trial = None
     for size in _sizes(facts, request):
         model = _model(facts, request, size=size)
@@ -189,7 +203,7 @@ def _model(facts: Facts, request: Request, *, size: int) -> ModelSpec:
 
 def _channels(facts: Facts, request: Request) -> int:
     """Take color where there is color, and three channels where the weights saw three."""
-    return 3 if facts.color or request.weights else 1
+    return 3 if facts.color or request.fine_tunes else 1
 
 
 def _batch_size(facts: Facts, machine: Machine) -> int:
@@ -220,7 +234,13 @@ def _asked(request: Request, budget: float) -> dict[str, tuple[object, str]]:
         ),
         "weights": (
             str(request.weights.resolve()) if request.weights else None,
-            given if request.weights else "none given: trained from scratch",
+            given if request.weights else "no file was given",
+        ),
+        "pretrained": (
+            request.pretrained,
+            "the published weights are downloaded, as asked for on the command line"
+            if request.pretrained
+            else "nothing is downloaded unless --pretrained asks for it",
         ),
         "accept_leakage": (
             request.accept_leakage,
@@ -257,7 +277,7 @@ def _pixels(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
     """State how a picture becomes an input."""
     size = trial.model.img_size
     mean, std, normal = facts.mean, facts.std, "measured on the pictures by inspect"
-    if request.weights:
+    if request.fine_tunes:
         known = trained_input(request.model or "vit")
         mean, std, normal = known.mean, known.std, "what the weights were trained with"
     elif len(facts.mean) < trial.model.in_chans:
@@ -275,7 +295,7 @@ def _pixels(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
         "channels": (
             trial.model.in_chans,
             ("the pictures have color" if facts.color else "the pictures are grey")
-            if not request.weights
+            if not request.fine_tunes
             else "the weights were trained on three channels",
         ),
         "fit": (
@@ -313,7 +333,7 @@ def _steps(
     """State the training."""
     fitting = f"{trial.epoch_minutes[0] * 60:.1f} s an epoch"
     base = f"{trial.epoch_minutes[1] * 60:.1f} s an epoch"
-    tuned = bool(request.weights)
+    tuned = request.fine_tunes
     balance, imbalance = _balance(facts)
     return {
         "batch_size": (

@@ -180,7 +180,8 @@ def _train_one(
         name: dataset(cohort, split, plan=plan, part=name, seed=training.seed)
         for name in ("train", "validation")
     }
-    model = build(training.spec, seed=training.seed)
+    pretrained = plan.pretrained.value and training.name == "vit"
+    model = build(training.spec, seed=training.seed, pretrained=pretrained)
 
     def told(stage: str, *, done: int, total: int, note: str = "") -> None:
         del stage  # the bar names the model instead

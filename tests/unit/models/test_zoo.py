@@ -120,3 +120,14 @@ def test_the_baseline_is_the_rung_of_nearest_cost():
 def test_every_small_rung_is_a_dearer_network_than_the_one_before(architecture, parameters):
     spec = replace(VIT, architecture=architecture, parameters=parameters)
     assert build(spec)(torch.zeros(2, 1, 32, 48)).shape == (2, 2)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_with_the_way_around(monkeypatch):
+    def unreachable(name, *, pretrained, **_):
+        assert pretrained
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("vitrail.models.zoo.timm.create_model", unreachable)
+    spec = ModelSpec(architecture="vit_tiny_patch16_224", num_classes=2, img_size=(224, 224))
+    with pytest.raises(InputError, match=r"not known; .*to fetch it.*give a local weights file"):
+        build(spec, pretrained=True)

@@ -108,3 +108,19 @@ def test_weights_bring_their_own_size_normalization_and_a_small_learning_rate(
     assert plan.channels.value == 3
     assert len(plan.mean.value) == 3
     assert plan.learning_rate.value < 1e-3
+
+
+def test_published_weights_are_downloaded_only_where_asked_for_and_train_as_weights_do(
+    facts, machine, cost
+):
+    asked = {"model": "vit_tiny_patch16_224", "budget_minutes": 60.0}
+    plan = made(facts, machine, cost, pretrained=True, **asked)
+    assert plan.pretrained.value is True
+    assert plan.learning_rate.value < 1e-3
+    assert made(facts, machine, cost, **asked).pretrained.value is False
+
+
+@pytest.mark.parametrize("model", [None, "vit"])
+def test_published_weights_without_a_named_model_are_refused(facts, machine, cost, model):
+    with pytest.raises(PlanError, match="--pretrained: without --model"):
+        made(facts, machine, cost, pretrained=True, model=model)
