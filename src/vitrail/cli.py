@@ -160,8 +160,7 @@ def plan(  # noqa: PLR0913 (an option each)
     """Choose input size, model, epochs and the rest, with reasons.
 
     Reads cohort.csv and audit.json, and times a few training steps on this machine. Writes
-    split.csv
-    and plan.yaml: edit any value in it, then run `vitrail train`.
+    split.csv and plan.yaml: edit any value in it, then run `vitrail train`.
 
     Example: `vitrail plan run1 --budget 15m`
     """
@@ -371,8 +370,7 @@ def run(  # noqa: PLR0913 (an option each)
     """Do the main job: from a folder of pictures to a report.
 
     Does inspect, plan, train, evaluate, explain and report. Reads the pictures; writes the run
-    folder. Running it again skips what is finished and goes on
-    where it stopped.
+    folder. Running it again skips what is finished and goes on where it stopped.
 
     Example: `vitrail run ./tiles --out run1 --budget 15m`
     """
