@@ -90,7 +90,7 @@ def test_a_long_module_and_a_long_function_are_found(sample):
 
 
 def test_a_function_takes_few_parameters_and_at_most_two_by_position(module):
-    if module.name != "vitrail.cli":  # a command's parameters are its options
+    if not module.name.startswith("vitrail.cli"):  # a command's parameters are its options
         assert too_many_parameters(module) == []
 
 

@@ -15,7 +15,8 @@ def blocks(text, language):
 
 def missing_commands(text, checkout):
     """Tell which console commands name a script or verb that does not exist."""
-    cli = (checkout / "src" / "vitrail" / "cli.py").read_text()
+    commands = (checkout / "src" / "vitrail" / "cli").glob("*.py")
+    cli = "\n".join(module.read_text() for module in commands)
     found = []
     for line in "\n".join(blocks(text, "console")).splitlines():
         words = shlex.split(line.removeprefix("$ "), comments=True)

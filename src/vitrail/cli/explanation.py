@@ -1,0 +1,119 @@
+"""``explain``, ``predict``, ``bench``, ``conformance``: what the model looks at."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitrail.cli.options import AsJson, Budget, Debug, Run
+from vitrail.cli.speaking import command_line, minutes, speaking
+from vitrail.runfolder import RunFolder
+
+
+def explain(
+    run: Run,
+    *,
+    method: Annotated[
+        str | None,
+        typer.Option(show_default="the plan's", help="A method of vitrail.explain.methods()."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every case of the cohort, not the test part only.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Map what the model looks at, one file a case.
+
+    Reads the trained model and the pictures, batch by batch. Writes explanations/<case>.npz and
+    .json (raw values on the patch grid; another method than the plan's: in a folder of its name)
+    and attention of each layer and head for some cases. Cases that have their map are skipped.
+
+    Example: `vitrail explain run1 --method relevance --all`
+    """
+    with speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.explain import explain as verb
+
+        show(
+            verb(
+                RunFolder(run),
+                method=method,
+                everything=everything,
+                command=command_line(),
+                progress=progress,
+            )
+        )
+
+
+def predict(
+    run: Run,
+    pictures: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", show_default=False, help="Pictures, or folders of them."),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", show_default="RUN/new", help="Where overlays are written."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Label new pictures, and show where the model looked.
+
+    Reads models/vit (class names and preprocessing come from the run). Writes an overlay a
+    picture and predictions.csv beside them.
+
+    Example: `vitrail predict run1 new/*.png`
+    """
+    with speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.predict import predict as verb
+
+        show(verb(RunFolder(run), pictures, out=out, progress=progress))
+
+
+def bench(
+    run: Run,
+    *,
+    methods: Annotated[str, typer.Option(metavar="A,B,…", help="Default: the ten fast ones.")] = "",
+    cases: Annotated[int, typer.Option(min=1, help="Test cases, at most.")] = 100,
+    budget: Budget = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Test which explanation can be trusted on the trained model.
+
+    Reads the trained model and the test pictures. Writes faithfulness.json: every method and four
+    controls under every test, with intervals, and one recommendation with its limits; marks the
+    maps that are there. `vitrail report` shows it.
+
+    Example: `vitrail bench run1 --methods relevance,rollout,grad_cam --budget 10m`
+    """
+    with speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
+        from vitrail.pipeline.bench import Asked
+        from vitrail.pipeline.bench import bench_run as verb
+
+        asked = Asked.read(methods, cases=cases, budget_minutes=minutes(budget))
+        show(verb(RunFolder(run), asked, command=command_line(), progress=progress))
+
+
+def conformance(
+    explainer: Annotated[str, typer.Argument(metavar="[PATH.TO:FUNCTION]")] = "",
+    *,
+    cases: Annotated[int, typer.Option(min=1, help="Pictures.")] = 100,
+    largest: Annotated[int, typer.Option(min=1, max=3, help="Patches a side of a motif.")] = 3,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Test explainers, also your own, where the cause is known.
+
+    Trains a tiny Vision Transformer (half a minute) on planted motifs, and says of each method
+    whether it points at the motif of the class that was asked for; known mistakes are told by
+    name. Your own: a function of (model, images, class) that returns maps on the patch grid.
+
+    Example: `vitrail conformance mypackage.explain:gradient_rollout`
+    """
+    with speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
+        from vitrail.pipeline.conformance import judge_explainers as verb
+
+        show(verb(explainer, cases=cases, largest=largest, progress=progress))

@@ -1,0 +1,33 @@
+"""Arguments and options that several commands take, each with its help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        show_default=False,
+        help="Folder of pictures: one folder a class, or train/validation/test above them.",
+    ),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="The run folder.")]
+Out = Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write or go on with.")]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help="CSV with path,label[,patient,group,site,split,mask]; paths relative to the CSV.",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", show_default=False, help="Time for everything: 90s, 15m, 2h."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

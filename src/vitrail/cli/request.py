@@ -1,0 +1,86 @@
+"""What a user may ask of a plan: the options of ``plan`` and of ``run``, written once."""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vitrail.cli.options import Budget
+from vitrail.cli.speaking import minutes
+
+Seed = Annotated[int | None, typer.Option(min=0, show_default="0", help="First random seed.")]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, show_default="1", help="Trainings of each model.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", show_default=False, help="Local .safetensors weights to start from."
+    ),
+]
+Pretrained = Annotated[
+    bool,
+    typer.Option("--pretrained", help="Download the published weights of --model from the hub."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", show_default="vit", help="vit (small, from scratch) or a timm model's name."
+    ),
+]
+AcceptLeakage = Annotated[
+    str,
+    typer.Option(
+        metavar="REASON",
+        show_default=False,
+        help="Go on although known patients, groups or duplicates cross the given split; the "
+        "reason stands on the report.",
+    ),
+]
+
+
+def _request(
+    *,
+    budget: Budget = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    weights: Weights = None,
+    pretrained: Pretrained = False,
+    model: Model = None,
+    accept_leakage: AcceptLeakage = "",
+) -> Any:
+    """Read the options."""
+    from vitrail.pipeline.rules import Request
+
+    return Request(
+        budget_minutes=minutes(budget),
+        seed=seed,
+        seeds=seeds,
+        weights=weights,
+        pretrained=pretrained,
+        model=model,
+        accept_leakage=accept_leakage,
+    )
+
+
+def asks(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a plan in the place of its parameter ``request``.
+
+    The command is given a function that reads them, and calls it where errors are shown.
+    """
+    asked = signature(_request).parameters
+    parameters: list[Parameter] = []
+    for parameter in signature(verb).parameters.values():
+        parameters.extend(asked.values() if parameter.name == "request" else [parameter])
+
+    @wraps(verb)
+    def command(**given: Any) -> None:
+        request = partial(_request, **{name: given.pop(name) for name in asked})
+        verb(**given, request=request)
+
+    vars(command)["__signature__"] = Signature(parameters)
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
