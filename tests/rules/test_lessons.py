@@ -22,7 +22,7 @@ def run(page):
     def printed(block):
         out = io.StringIO()
         with redirect_stdout(out):
-            exec(compile(block[1], page.name, "exec"), names)  # noqa: S102 (our own pages)
+            exec(compile(block[1], page.name, "exec"), names)
         return f"```python\n{block[1]}```\n```text\n{out.getvalue()}```\n"
 
     return BLOCK.sub(printed, page.read_text())
