@@ -197,14 +197,40 @@ def crossing(groups: Mapping[str, str], split: Mapping[str, SplitName]) -> list[
 
 
 def certify(
-    cohort: Cohort, split: Mapping[str, SplitName], *, groups: Mapping[str, str]
+    cohort: Cohort,
+    split: Mapping[str, SplitName],
+    *,
+    groups: Mapping[str, str],
+    folds: Sequence[Mapping[str, SplitName]] = (),
 ) -> dict[str, object]:
     """State what a split is, so that a later stage can prove it is the same.
 
+    Args:
+        cohort: The cases.
+        split: The part of each case; of cross-validation, as what it is measured.
+        groups: Cluster of each case id.
+        folds: The part of each case in each fold; none without cross-validation.
+
     Returns:
         Per part the number of cases, clusters and cases a class, and a hash of its case ids; a
-        hash of the clusters; the clusters that cross; the unit of analysis on the test part.
+        hash of the clusters; the clusters that cross; the unit of analysis on the test part;
+        ``folds`` with the parts of each fold, where there are folds.
     """
+    tested = [case for case in cohort if split[case.case_id] == "test"]
+    torn = {name for fold in (split, *folds) for name in crossing(groups, fold)}
+    content: dict[str, object] = {
+        "unit": analysis_unit(tested),
+        "parts": _parts(cohort, split, groups),
+        "clusters_sha256": _hash(f"{case_id}\0{groups[case_id]}" for case_id in split),
+        "crossing": sorted(torn),
+    }
+    return content | ({"folds": [_parts(cohort, fold, groups) for fold in folds]} if folds else {})
+
+
+def _parts(
+    cohort: Cohort, split: Mapping[str, SplitName], groups: Mapping[str, str]
+) -> dict[str, object]:
+    """Count and hash each part of a split."""
     parts: dict[str, object] = {}
     for part in SPLITS:
         cases = [case for case in cohort if split[case.case_id] == part]
@@ -215,13 +241,7 @@ def certify(
             "classes": {label: count[label] for label in cohort.classes},
             "sha256": _hash(case.case_id for case in cases),
         }
-    tested = [case for case in cohort if split[case.case_id] == "test"]
-    return {
-        "unit": analysis_unit(tested),
-        "parts": parts,
-        "clusters_sha256": _hash(f"{case_id}\0{groups[case_id]}" for case_id in split),
-        "crossing": crossing(groups, split),
-    }
+    return parts
 
 
 def _hash(lines: Iterable[str]) -> str:
@@ -229,30 +249,73 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def write_split(
-    path: Path, cohort: Cohort, *, split: Mapping[str, SplitName], groups: Mapping[str, str]
+    path: Path,
+    cohort: Cohort,
+    *,
+    split: Mapping[str, SplitName],
+    groups: Mapping[str, str],
+    folds: Sequence[Mapping[str, SplitName]] = (),
 ) -> None:
-    """Write ``split.csv`` (``case_id,split,cluster``) and its certificate ``split.json``."""
-    write_json(path.with_suffix(".json"), certify(cohort, split, groups=groups))
+    """Write ``split.csv`` (``case_id,split,cluster[,fold0,fold1,…]``) and its ``split.json``.
+
+    Args:
+        path: Of ``split.csv``; the certificate lies beside it.
+        cohort: The cases.
+        split: The part of each case; of cross-validation, as what it is measured.
+        groups: Cluster of each case id.
+        folds: The part of each case in each fold; none without cross-validation.
+    """
+    write_json(path.with_suffix(".json"), certify(cohort, split, groups=groups, folds=folds))
+    columns = {f"fold{number}": fold for number, fold in enumerate(folds)}
     rows = [
-        {"case_id": case.case_id, "split": split[case.case_id], "cluster": groups[case.case_id]}
+        {
+            "case_id": case.case_id,
+            "split": split[case.case_id],
+            "cluster": groups[case.case_id],
+            **{name: fold[case.case_id] for name, fold in columns.items()},
+        }
         for case in cohort
     ]
-    write_csv(path, rows, header=("case_id", "split", "cluster"))
+    write_csv(path, rows, header=("case_id", "split", "cluster", *columns))
 
 
 def load_split(path: Path, cohort: Cohort) -> tuple[dict[str, SplitName], dict[str, str]]:
     """Read back what `write_split` wrote, and verify it against its certificate.
 
     Returns:
-        The part of each case id, and the cluster of each case id.
+        The part of each case id (of cross-validation, as what it is measured: ``test`` for every
+        case, but where a test part was given), and the cluster of each case id.
 
     Raises:
         RunFolderError: If a file is missing or damaged.
         LeakageError: If cases were moved, added or left out since the certificate was written.
     """
+    split, groups, _ = _load(path, cohort)
+    return split, groups
+
+
+def load_folds(path: Path, cohort: Cohort) -> tuple[dict[str, SplitName], ...]:
+    """Read the part of each case in each fold, verified as by `load_split`.
+
+    Returns:
+        One split a fold; without cross-validation the one split.
+    """
+    split, _, folds = _load(path, cohort)
+    return folds or (split,)
+
+
+_Split = dict[str, SplitName]
+
+
+def _load(path: Path, cohort: Cohort) -> tuple[_Split, dict[str, str], tuple[_Split, ...]]:
+    """Read and verify all that `write_split` wrote."""
     try:
         rows = read_csv(path)
-        split = {row["case_id"]: cast("SplitName", row["split"]) for row in rows}
+        columns = [name for name in (rows[0] if rows else {}) if name.startswith("fold")]
+        split, *folds = (
+            {row["case_id"]: cast("SplitName", row[name]) for row in rows}
+            for name in ("split", *columns)
+        )
         groups = {row["case_id"]: row["cluster"] for row in rows}
         certificate = read_json(path.with_suffix(".json"))
     except (OSError, KeyError) as error:
@@ -260,11 +323,11 @@ def load_split(path: Path, cohort: Cohort) -> tuple[dict[str, SplitName], dict[s
             str(path), f"it cannot be read ({error})", "plan writes it", "repeat `vitrail plan`"
         ) from error
     cases = {case.case_id for case in cohort}
-    if cases != set(split) or certify(cohort, split, groups=groups) != certificate:
+    if cases != set(split) or certify(cohort, split, groups=groups, folds=folds) != certificate:
         raise LeakageError(
             str(path),
             "it does not agree with its certificate split.json",
             "the cases of a split stay where they are once a model may have seen them",
             "restore the file, or start a new run",
         )
-    return split, groups
+    return split, groups, tuple(folds)
