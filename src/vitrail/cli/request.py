@@ -15,6 +15,25 @@ Seed = Annotated[int | None, typer.Option(min=0, show_default="0", help="First r
 Seeds = Annotated[
     int | None, typer.Option(min=1, show_default="1", help="Trainings of each model.")
 ]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        show_default="one split",
+        help="Cross-validate: train so many times, each time testing on another part of the "
+        "patients; every case is then tested once.",
+    ),
+]
+Repeats = Annotated[
+    int, typer.Option(min=1, help="Deal the cases into --folds so often, each time in another way.")
+]
+HoldOutSite = Annotated[
+    str,
+    typer.Option(metavar="NAME", show_default=False, help="Test on this site of the manifest."),
+]
+HoldOutSites = Annotated[
+    bool, typer.Option("--hold-out-sites", help="Test on each site in turn, a fold a site.")
+]
 Weights = Annotated[
     Path | None,
     typer.Option(
@@ -42,11 +61,15 @@ AcceptLeakage = Annotated[
 ]
 
 
-def _request(
+def _request(  # noqa: PLR0913 (an option each)
     *,
     budget: Budget = None,
     seed: Seed = None,
     seeds: Seeds = None,
+    folds: Folds = None,
+    repeats: Repeats = 1,
+    hold_out_site: HoldOutSite = "",
+    hold_out_sites: HoldOutSites = False,
     weights: Weights = None,
     pretrained: Pretrained = False,
     model: Model = None,
@@ -59,6 +82,10 @@ def _request(
         budget_minutes=minutes(budget),
         seed=seed,
         seeds=seeds,
+        folds=folds,
+        repeats=repeats,
+        hold_out_site=hold_out_site,
+        hold_out_sites=hold_out_sites,
         weights=weights,
         pretrained=pretrained,
         model=model,

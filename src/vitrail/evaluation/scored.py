@@ -63,21 +63,34 @@ def score(
 
 
 def pool_folds(runs: Sequence[Run]) -> list[Run]:
-    """Join the folds of one seed where each tested other cases; else leave them as several runs."""
+    """Join the folds of one seed that tested other cases each; each repeat of them is a run."""
     by_seed: dict[tuple[str, int], list[Run]] = {}
     for run in runs:
         by_seed.setdefault((run.model, run.seed), []).append(run)
     pooled: list[Run] = []
     for folds in by_seed.values():
-        names = [name for run in folds for name in run.case_ids]
-        if len(folds) == 1 or len(set(names)) < len(names):
-            pooled += folds
-        else:
-            pooled.append(_join(folds, names))
+        repeats = [_join(deal) for deal in _deals(folds)]
+        complete = len({run.case_ids for run in repeats}) == 1
+        pooled += repeats if complete else folds
     return pooled
 
 
-def _join(folds: Sequence[Run], names: list[str]) -> Run:
+def _deals(folds: Sequence[Run]) -> list[list[Run]]:
+    """Cut folds where one tests a case again: there the cases were dealt anew."""
+    deals: list[list[Run]] = []
+    known: set[str] = set()
+    for run in folds:
+        if not deals or known & set(run.case_ids):
+            deals.append([])
+            known = set()
+        deals[-1].append(run)
+        known |= set(run.case_ids)
+    return deals
+
+
+def _join(folds: Sequence[Run]) -> Run:
+    """Join runs on different cases."""
+    names = [name for run in folds for name in run.case_ids]
     order = np.argsort(np.array(names), kind="stable")
 
     def together(samples: Sequence[Sample]) -> Sample:

@@ -14,12 +14,13 @@ from torch import nn
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import read_stored
-from vitrail.data.split import analysis_unit, load_split
+from vitrail.data.split import analysis_unit
 from vitrail.faithfulness.bench import METHODS, bench
 from vitrail.faithfulness.imputers import Hiding
 from vitrail.faithfulness.record import Bench
 from vitrail.faithfulness.suite import BenchSettings
 from vitrail.models import bundle
+from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.train import dataset
@@ -75,8 +76,9 @@ def bench_run(
     folder = run.model("vit", seed=plan.seed.value)
     description = run.require(folder / bundle.DESCRIPTION, "train")
     cohort = load_cohort(run.cohort)
-    split, groups = load_split(run.require(run.split, "plan"), cohort)
-    tested = dataset(cohort, split, plan=plan, part="test")
+    folds = crossvalidation.read(run, cohort, plan)
+    groups = folds.groups
+    tested = dataset(cohort, folds.each[0], plan=plan, part="test")
 
     order = np.random.default_rng(0).permutation(len(tested))[: asked.cases]
 

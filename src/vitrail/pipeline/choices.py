@@ -53,6 +53,7 @@ class Plan(BaseModel):
         data: Fingerprint of the cases that the plan was made for; not to be edited.
         seed: First seed of the split, the weights and the order of the cases.
         seeds: Number of trainings of each model, with seeds ``seed, seed + 1, …``.
+        folds: Number of folds of ``split.csv``, each trained with every seed; 1 is a single split.
         budget_minutes: Time that the user gave; None where none was given.
         model: ``vit`` (a timm ``VisionTransformer`` from scratch) or a timm model's name.
         model_parameters: Keyword arguments of the architecture.
@@ -86,6 +87,7 @@ class Plan(BaseModel):
     data: Choice[str]
     seed: Choice[Annotated[int, Field(ge=0)]]
     seeds: Choice[Annotated[int, Field(ge=1, le=100)]]
+    folds: Choice[Annotated[int, Field(ge=1, le=1000)]]
     budget_minutes: Choice[Minutes | None]
     model: Choice[str]
     model_parameters: Choice[dict[str, Any]]

@@ -9,14 +9,16 @@ from torch import nn
 
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
-from vitrail.data.split import analysis_unit, load_split
+from vitrail.data.split import analysis_unit
 from vitrail.evaluation.evaluate import AnalysisPlan, count_opening, to_json
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
 from vitrail.evaluation.table import write_predictions
 from vitrail.models import bundle
+from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import Plan, read_plan
+from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
-from vitrail.pipeline.train import dataset, trainings
+from vitrail.pipeline.train import Training, dataset, trainings
 from vitrail.records import Cohort, Predictions, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
 from vitrail.training.fit import predict
@@ -53,21 +55,22 @@ def evaluate(run: RunFolder, *, command: str = "", progress: Progress = no_progr
 
 def _evaluate(run: RunFolder, plan: Plan, *, cohort: Cohort, progress: Progress) -> Result:
     """Predict, evaluate, write."""
-    split, groups = load_split(run.split, cohort)
-    predictions = [
-        said
-        for training in trainings(run, plan, classes=len(cohort.classes))
-        for said in _predict(
-            run, plan, cohort=cohort, split=split, at=(training.name, training.seed)
-        )
-    ]
+    folds = crossvalidation.read(run, cohort, plan)
+    wanted = list(trainings(run, plan, classes=len(cohort.classes)))
+    predictions = []
+    for done, training in enumerate(wanted, start=1):
+        predictions += _predict(training, plan, cohort=cohort, folds=folds)
+        progress("predict", done=done, total=len(wanted), note=str(training))
+    if folds.share_test:
+        predictions = crossvalidation.together(predictions)
     write_predictions(run.predictions, predictions)
+    tested = [case for case in cohort if case.case_id in folds.tested]
     evaluation = evaluate_predictions(
         predictions,
-        clusters=groups,
-        unit=analysis_unit(case for case in cohort if split[case.case_id] == "test"),
+        clusters=folds.groups,
+        unit=analysis_unit(tested),
         seed=plan.seed.value,
-        plan=analysis(run, cohort, split=split, openings=count_opening(previous(run))),
+        plan=analysis(run, cohort, folds=folds, openings=count_opening(previous(run))),
         progress=progress,
     )
     content = to_json(evaluation)
@@ -82,42 +85,32 @@ def previous(run: RunFolder) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any]", read_json(run.evaluation))
 
 
-def analysis(
-    run: RunFolder, cohort: Cohort, *, split: Mapping[str, SplitName], openings: int
-) -> AnalysisPlan:
+def analysis(run: RunFolder, cohort: Cohort, *, folds: Folds, openings: int) -> AnalysisPlan:
     """Say what the numbers are held against: the training classes, the shortcuts, the sites.
 
     Args:
         run: Holds ``audit.json``.
         cohort: Every case whose site may be known.
-        split: The part of each case of the run.
+        folds: The parts of the run's cases.
         openings: How often the test set was looked at, this time included.
     """
     audit = cast("Mapping[str, Any]", read_json(run.audit))
     sites = {case.case_id: case.site for case in cohort if case.site}
     return AnalysisPlan(
-        training_counts=Counter(
-            case.label for case in cohort if split.get(case.case_id) == "train"
-        ),
+        training_counts=Counter(case.label for case in cohort if case.case_id in folds.trained),
         shortcuts=audit["shortcuts"],
         subgroups={"site": sites} if len(set(sites.values())) > 1 else {},
         test_openings=openings,
     )
 
 
-def _predict(
-    run: RunFolder,
-    plan: Plan,
-    *,
-    cohort: Cohort,
-    split: Mapping[str, SplitName],
-    at: tuple[str, int],
-) -> list[Predictions]:
-    """Let one stored model say what it thinks of the validation and the test cases."""
-    model = bundle.load(run.model(at[0], seed=at[1])).model
+def _predict(training: Training, plan: Plan, *, cohort: Cohort, folds: Folds) -> list[Predictions]:
+    """Let one stored model say what it thinks of its fold's validation and test cases."""
+    model = bundle.load(training.folder).model
+    split = folds.each[training.fold]
     parts = {part: dataset(cohort, split, plan=plan, part=part) for part in _PARTS}
     return [
-        predict_cases(model, cases, at=at, part=part, batch_size=plan.batch_size.value)
+        predict_cases(model, cases, training=training, part=part, batch_size=plan.batch_size.value)
         for part, cases in parts.items()
         if len(cases)
     ]
@@ -127,7 +120,7 @@ def predict_cases(
     model: nn.Module,
     cases: PictureDataset,
     *,
-    at: tuple[str, int],
+    training: Training,
     part: SplitName | Literal["external"],
     batch_size: int,
 ) -> Predictions:
@@ -136,14 +129,14 @@ def predict_cases(
     Args:
         model: The model.
         cases: The cases.
-        at: Name and seed of the model in its run.
+        training: What made the model: its name, seed and fold.
         part: What the cases are to the run.
         batch_size: Pictures at a time.
     """
     return Predictions(
-        model=at[0],
-        seed=at[1],
-        fold=0,
+        model=training.name,
+        seed=training.seed,
+        fold=training.fold,
         split=part,
         classes=cases.classes,
         case_ids=tuple(case.case_id for case in cases.cases),

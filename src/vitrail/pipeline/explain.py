@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +15,11 @@ from torch import Tensor
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import probe
-from vitrail.data.split import load_split
 from vitrail.evaluation.table import read_predictions
 from vitrail.explain import attention_maps
 from vitrail.explain import explain as explain_images
 from vitrail.models import bundle
+from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.pictures import keep
@@ -40,6 +40,7 @@ def explain(
 ) -> Result:
     """Write a map for each test case, and the attention of every layer and head for some.
 
+    With cross-validation a case is explained by the model of the fold that did not train on it.
     Maps that are there already for the same weights are kept, so that a stopped run goes on where
     it stopped. Memory does not grow with the number of cases.
 
@@ -56,12 +57,22 @@ def explain(
     """
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
-    folder = run.model("vit", seed=plan.seed.value)
-    description = run.require(folder / bundle.DESCRIPTION, "train")
     predictions = run.require(run.predictions, "evaluate")
     cohort = load_cohort(run.cohort)
-    split, _ = load_split(run.require(run.split, "plan"), cohort)
-    cases = dataset(cohort, split, plan=plan, part="all" if everything else "test")
+    folds = crossvalidation.read(run, cohort, plan)
+    parts = [
+        _Part(
+            run.model("vit", seed=plan.seed.value, fold=fold),
+            dataset(
+                cohort,
+                folds.explained(fold, everything=everything),
+                plan=plan,
+                part="test",
+            ),
+        )
+        for fold in range(plan.folds.value)
+    ]
+    described = [run.require(part.folder / bundle.DESCRIPTION, "train") for part in parts]
     chosen = plan.explanation.value
     method = method or chosen
     shown = None if method == chosen else method
@@ -69,21 +80,30 @@ def explain(
     return stage(
         name if not everything else f"{name} all",
         run,
-        inputs=hash_of(method, description, run.split, predictions),
-        outputs=[run.explanation(case.case_id, method=shown) for case in cases.cases],
-        work=lambda: _explain(
-            run, cohort, cases=cases, folder=folder, ways=(method, chosen), progress=progress
-        ),
+        inputs=hash_of(method, *described, run.split, predictions),
+        outputs=[
+            run.explanation(case.case_id, method=shown)
+            for part in parts
+            for case in part.cases.cases
+        ],
+        work=lambda: _explain(run, cohort, parts=parts, ways=(method, chosen), progress=progress),
         command=command,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A model's folder and the cases that it explains: those that its fold did not train on."""
+
+    folder: Path
+    cases: PictureDataset
 
 
 def _explain(
     run: RunFolder,
     cohort: Cohort,
     *,
-    cases: PictureDataset,
-    folder: Path,
+    parts: Sequence[_Part],
     ways: tuple[str, str],
     progress: Progress,
 ) -> Result:
@@ -91,32 +111,42 @@ def _explain(
 
     ``ways`` are the method that is asked for and the plan's.
     """
-    loaded = bundle.load(folder)
-    weights = _weights(folder)
     method, chosen = ways
     shown = None if method == chosen else method
-    todo = [
+    todo = [_todo(run, part, method=method, shown=shown) for part in parts]
+    started = time.perf_counter()
+    done, total = 0, sum(map(len, todo))
+    for part, places in zip(parts, todo, strict=True):
+        if not places:
+            continue
+        model, weights = bundle.load(part.folder).model, _weights(part.folder)
+        for indices, images in _batches(part.cases, places):
+            attribution = explain_images(model, images, method=method)
+            for place, index in enumerate(indices):
+                facts = _facts(part.cases, index, weights=weights)
+                one = replace(attribution[place], extra=facts)
+                one.save(run.explanation(part.cases.cases[index].case_id, method=shown))
+            done += len(indices)
+            progress(f"explain {method}", done=done, total=total)
+    seconds = time.perf_counter() - started
+    cases = [case for part in parts for case in part.cases.cases]
+    said = [f"{method}: {total} maps written, {len(cases) - total} kept"]
+    if total:
+        said[0] += f", {total / seconds:.1f} pictures a second"
+    keep(run, cohort, cases=cases)
+    if shown is None and method == "rollout":
+        said.append(_walls(run, parts[0].cases, model=bundle.load(parts[0].folder).model))
+    return {"method": method, "maps": len(cases), "written": total, "summary": said}
+
+
+def _todo(run: RunFolder, part: _Part, *, method: str, shown: str | None) -> list[int]:
+    """List the cases that have no map of these weights yet."""
+    weights = _weights(part.folder)
+    return [
         index
-        for index, case in enumerate(cases.cases)
+        for index, case in enumerate(part.cases.cases)
         if not _is_current(run.explanation(case.case_id, method=shown), weights, method=method)
     ]
-    started = time.perf_counter()
-    done = 0
-    for indices, images in _batches(cases, todo):
-        attribution = explain_images(loaded.model, images, method=method)
-        for place, index in enumerate(indices):
-            one = replace(attribution[place], extra=_facts(cases, index, weights=weights))
-            one.save(run.explanation(cases.cases[index].case_id, method=shown))
-        done += len(indices)
-        progress(f"explain {method}", done=done, total=len(todo))
-    seconds = time.perf_counter() - started
-    said = [f"{method}: {len(todo)} maps written, {len(cases) - len(todo)} kept"]
-    if todo:
-        said[0] += f", {len(todo) / seconds:.1f} pictures a second"
-    keep(run, cohort, cases=cases.cases)
-    if shown is None and method == "rollout":
-        said.append(_walls(run, cases, model=loaded.model))
-    return {"method": method, "maps": len(cases), "written": len(todo), "summary": said}
 
 
 def _weights(folder: Path) -> str:

@@ -9,12 +9,13 @@ from typing import Any
 from vitrail.data.audit import audit
 from vitrail.data.cohort import load_cohort, read_folder, read_manifest
 from vitrail.data.loader import PictureDataset
-from vitrail.data.split import analysis_unit, clusters, load_split
+from vitrail.data.split import analysis_unit, clusters
 from vitrail.errors import DataError, InputError
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
 from vitrail.evaluation.evaluate import to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.models import bundle
+from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.evaluate import analysis, evaluate, predict_cases, previous, sentences
 from vitrail.pipeline.ledger import Result, entries, stage
@@ -97,14 +98,16 @@ def _evaluate(
     )
     kept = [said for said in read_predictions(run.predictions) if said.split != "external"]
     added = _predict(run, plan, pictures=pictures)
-    split, groups = load_split(run.split, own)
+    folds = crossvalidation.read(run, own, plan)
+    if folds.share_test:
+        added = crossvalidation.together(added)
     pairs = [(_PREFIX + a, _PREFIX + b) for a, b in found.duplicate_pairs()]
     evaluation = evaluate_predictions(
         [*kept, *added],
-        clusters={**groups, **_clusters(cases, pairs)},
-        unit=analysis_unit(case for case in own if split[case.case_id] == "test"),
+        clusters={**folds.groups, **_clusters(cases, pairs)},
+        unit=analysis_unit(case for case in own if case.case_id in folds.tested),
         seed=plan.seed.value,
-        plan=analysis(run, own, split=split, openings=(previous(run) or {})["test_openings"]),
+        plan=analysis(run, own, folds=folds, openings=(previous(run) or {})["test_openings"]),
         progress=progress,
     )
     content = _beside(previous(run) or {}, to_json(evaluation))
@@ -136,7 +139,7 @@ def _predict(run: RunFolder, plan: Plan, *, pictures: PictureDataset) -> list[Pr
         predict_cases(
             bundle.load(training.folder).model,
             pictures,
-            at=(training.name, training.seed),
+            training=training,
             part="external",
             batch_size=plan.batch_size.value,
         )

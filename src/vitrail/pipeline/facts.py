@@ -14,7 +14,8 @@ class Facts:
     """What is known of the data before anything is chosen.
 
     Attributes:
-        cases: Number of cases in each part of the split.
+        cases: Number of cases in each part of the split (of its first fold).
+        folds: Number of folds.
         train_counts: Number of training cases of each class.
         short_side_px: The shorter of the median height and the median width.
         aspect_spread: Largest over smallest width / height; 1 where all are alike.
@@ -34,17 +35,23 @@ class Facts:
     intensity_range: tuple[float, float] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    folds: int = 1
 
 
 def gather(
-    cohort: Cohort, split: Mapping[str, SplitName], *, fingerprint: Mapping[str, Any]
+    cohort: Cohort,
+    split: Mapping[str, SplitName],
+    *,
+    fingerprint: Mapping[str, Any],
+    folds: int = 1,
 ) -> Facts:
     """Read the facts off the split and the audit.
 
     Args:
         cohort: Readable cases.
-        split: The part of each case.
+        split: The part of each case (in the first fold).
         fingerprint: ``fingerprint`` of ``audit.json``.
+        folds: Number of folds.
     """
     train = [case.label for case in cohort if split[case.case_id] == "train"]
     color = fingerprint["colored"] > 0.05
@@ -60,6 +67,7 @@ def gather(
         intensity_range=None if window is None else (float(window[0]), float(window[1])),
         mean=tuple(fingerprint["mean"][channels]),
         std=tuple(max(0.01, value) for value in fingerprint["std"][channels]),
+        folds=folds,
     )
 
 

@@ -9,10 +9,11 @@ import torch
 
 from vitrail.data.audit import from_json
 from vitrail.data.cohort import load_cohort
-from vitrail.data.split import clusters, load_split, make_split, write_split
+from vitrail.data.split import clusters
 from vitrail.errors import AnatomyError, CaptureError, MethodError, RunFolderError
 from vitrail.explain import explain
 from vitrail.models.zoo import ModelSpec, build
+from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import Plan, read_plan, write_plan
 from vitrail.pipeline.environment import usable_cores
 from vitrail.pipeline.facts import data_fingerprint, gather
@@ -68,11 +69,11 @@ def _plan(run: RunFolder, request: Request, *, progress: Progress) -> Result:
     cohort = load_cohort(run.cohort)
     if not run.split.exists():
         _split(run, request)
-    split, _ = load_split(run.split, cohort)
+    folds = crossvalidation.read(run, cohort).each
     if not run.plan.exists():
         fingerprint = cast("Mapping[str, Any]", read_json(run.audit))["fingerprint"]
         chosen = choose(
-            gather(cohort, split, fingerprint=fingerprint),
+            gather(cohort, folds[0], fingerprint=fingerprint, folds=len(folds)),
             request,
             machine=Machine(
                 cores=usable_cores(),
@@ -100,8 +101,7 @@ def _split(run: RunFolder, request: Request) -> None:
     found = from_json(cast("dict[str, Any]", read_json(run.audit)))
     accepted = found.accept_leakage(request.accept_leakage)
     groups = clusters(cohort, found.duplicate_pairs())
-    split = make_split(cohort, groups=groups, seed=request.seed or 0)
-    write_split(run.split, cohort, split=split, groups=groups)
+    crossvalidation.deal(run, cohort, request, groups=groups)
     if accepted.accepted_leakage:
         write_json(run.audit, accepted.to_json())
 
@@ -158,6 +158,7 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "budget_minutes": request.budget_minutes,
         "seed": request.seed,
         "seeds": request.seeds,
+        "folds": request.folds and request.folds * request.repeats,
         "model": request.model,
         "weights": str(request.weights.resolve()) if request.weights else None,
         "pretrained": request.pretrained or None,
@@ -179,6 +180,9 @@ def _sentences(made: Plan) -> list[str]:
     models = f"model {made.model.value} beside {made.baseline.value}, {rows} x {columns} px"
     epochs = f"{made.epochs.value} and {made.baseline_epochs.value} epochs"
     minutes = made.expected_minutes.value.get("total", 0.0)
+    trainings = made.seeds.value * made.folds.value
+    if trainings > 1:
+        models = f"{models}, each trained {trainings} times"
     return [
         f"{models}, {epochs}, batches of {made.batch_size.value}",
         f"expected: {minutes:.1f} minutes; every choice stands with its reason in plan.yaml",

@@ -37,6 +37,9 @@ def predict(
 ) -> Result:
     """Label new pictures and draw where the model looked.
 
+    With cross-validation the probabilities are the mean over the models of all folds (of the first
+    seed); the map is that of the first fold's model.
+
     Args:
         run: Holds the trained model, with its class names and preprocessing.
         paths: Pictures, or folders of them.
@@ -49,10 +52,13 @@ def predict(
     """
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
-    folder = run.model("vit", seed=plan.seed.value)
-    run.require(folder / bundle.DESCRIPTION, "train")
-    loaded = bundle.load(folder)
-    known = novelty.read(loaded.extra.get("training_range", {}))
+    folders = [
+        run.model("vit", seed=plan.seed.value, fold=fold) for fold in range(plan.folds.value)
+    ]
+    for folder in folders:
+        run.require(folder / bundle.DESCRIPTION, "train")
+    folds = [bundle.load(folder) for folder in folders]
+    known = novelty.read(folds[0].extra.get("training_range", {}))
     pictures = _pictures(paths)
     out = out or run.root / "new"
     rows: list[dict[str, Any]] = []
@@ -61,14 +67,14 @@ def predict(
         try:
             shown = out / f"{file_name(str(path))}.overlay.png"
             method = plan.explanation.value
-            rows.append(_predict(path, loaded, method=method, known=known, overlay=shown))
+            rows.append(_predict(path, folds, method=method, known=known, overlay=shown))
         except UnreadableFileError as error:
             _log.warning("left out: %s", error)
             unreadable.append(error)
         progress("predict", done=done, total=len(pictures))
     if not rows:
         raise unreadable[0]
-    probabilities = (f"prob_{name}" for name in loaded.classes)
+    probabilities = (f"prob_{name}" for name in folds[0].classes)
     header = ("path", "label", *probabilities, "distance", "out_of_range", "overlay")
     write_csv(out / "predictions.csv", [_row(row) for row in rows], header=header)
     said = [_sentence(row) for row in rows]
@@ -105,20 +111,22 @@ def _sentence(row: dict[str, Any]) -> str:
 
 def _predict(
     path: Path,
-    loaded: bundle.Bundle,
+    folds: Sequence[bundle.Bundle],
     *,
     method: str,
     known: TrainingRange | None,
     overlay: Path,
 ) -> dict[str, Any]:
     """Label one picture and write its overlay."""
+    loaded = folds[0]
     preprocessing = loaded.preprocessing
     picture = read_raster(
         path, channels=preprocessing.channels, intensity_range=preprocessing.intensity_range
     )
     images = to_input(picture, preprocessing)[None]
     with torch.no_grad():
-        probabilities = loaded.model(images).double().softmax(dim=1)[0].tolist()
+        said = torch.stack([fold.model(images)[0].double().softmax(dim=0) for fold in folds])
+    probabilities = said.mean(dim=0).tolist()
     found = explain(loaded.model, images, method=method)
     laid = _overlay(picture, found.values[0].numpy(), signed=found.signed, loaded=loaded)
     write_bytes(overlay, png(laid))

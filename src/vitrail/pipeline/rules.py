@@ -38,6 +38,10 @@ class Request:
         budget_minutes: Time for everything.
         seed: First seed.
         seeds: Trainings of each model.
+        folds: Parts that are held out in turn; None takes one split.
+        repeats: How often the cases are dealt into folds.
+        hold_out_site: The site that is the test part.
+        hold_out_sites: Whether each site is held out in turn.
         weights: Local weights to start from.
         pretrained: Whether to download the published weights of the named model.
         model: ``vit`` or a timm model's name.
@@ -47,6 +51,10 @@ class Request:
     budget_minutes: float | None = None
     seed: int | None = None
     seeds: int | None = None
+    folds: int | None = None
+    repeats: int = 1
+    hold_out_site: str = ""
+    hold_out_sites: bool = False
     weights: Path | None = None
     pretrained: bool = False
     model: str | None = None
@@ -113,7 +121,7 @@ def choose(
     trial = _trial(facts, request, machine=machine, budget=budget, cost=cost)
     choices: dict[str, tuple[object, str]] = {
         "data": (data, "fingerprint of the cases this plan was made for; do not edit"),
-        **_asked(request, budget),
+        **_asked(facts, request, budget=budget),
         **_models(facts, request, trial=trial),
         **_pixels(facts, request, trial=trial),
         **_steps(facts, request, machine=machine, trial=trial),
@@ -134,7 +142,7 @@ def _trial(
 ) -> _Trial:
     """Take the largest input for which a good number of epochs fits, else the smallest at all."""
     batch_size = _batch_size(facts, machine)
-    usable = (budget - _OVERHEAD_MINUTES) * _TRAINING_SHARE / (request.seeds or 1)
+    usable = (budget - _OVERHEAD_MINUTES) * _TRAINING_SHARE / _trainings(facts, request)
     most = MOST_EPOCHS["fine-tune" if request.fine_tunes else "scratch"]
     trial = None
     for size in _sizes(facts, request):
@@ -157,23 +165,28 @@ def _trial(
         if trial.epochs[0] >= min(GOOD_EPOCHS, most):
             break
     if trial is None or min(trial.epochs) < FEWEST_EPOCHS:
-        raise _too_small(request, budget, trial=trial)
+        raise _too_small(facts, request, budget, trial=trial)
     return trial
 
 
-def _too_small(request: Request, budget: float, *, trial: _Trial | None) -> PlanError:
+def _trainings(facts: Facts, request: Request) -> int:
+    """Count the trainings of each model."""
+    return (request.seeds or 1) * facts.folds
+
+
+def _too_small(facts: Facts, request: Request, budget: float, *, trial: _Trial | None) -> PlanError:
     """Refuse a budget, with the estimate of what would be enough."""
     least = _OVERHEAD_MINUTES
     if trial is not None:
         model = FEWEST_EPOCHS * trial.epoch_minutes[0] / _MODEL_SHARE
         baseline = FEWEST_EPOCHS * trial.epoch_minutes[1] / (1 - _MODEL_SHARE)
-        least += max(model, baseline) * (request.seeds or 1) / _TRAINING_SHARE
+        least += max(model, baseline) * _trainings(facts, request) / _TRAINING_SHARE
     return PlanError(
         "--budget",
         f"{budget:.3g} minutes",
         f"{FEWEST_EPOCHS} epochs of the model and of its baseline take about {least:.1f} minutes "
-        "on this machine",
-        f"pass --budget {max(1, round(least * 1.2 + 0.5))}m or more, or fewer --seeds",
+        f"on this machine, {_trainings(facts, request)} times",
+        f"pass --budget {max(1, round(least * 1.2 + 0.5))}m or more, or fewer --seeds and --folds",
     )
 
 
@@ -219,7 +232,7 @@ def _epoch_minutes(facts: Facts, batch_size: int, *, step_s: float) -> float:
     return pictures / batch_size * step_s * 1.1 / 60
 
 
-def _asked(request: Request, budget: float) -> dict[str, tuple[object, str]]:
+def _asked(facts: Facts, request: Request, *, budget: float) -> dict[str, tuple[object, str]]:
     """State what the user decides, or its default."""
     given = "as given on the command line"
     return {
@@ -228,6 +241,7 @@ def _asked(request: Request, budget: float) -> dict[str, tuple[object, str]]:
             request.seeds or 1,
             given if request.seeds else "one training a model; more show the chance of the start",
         ),
+        "folds": (facts.folds, _folds_reason(facts, request)),
         "budget_minutes": (
             budget,
             given if request.budget_minutes else "the default; pass --budget to change it",
@@ -247,6 +261,18 @@ def _asked(request: Request, budget: float) -> dict[str, tuple[object, str]]:
             given if request.accept_leakage else "no leak was accepted",
         ),
     }
+
+
+def _folds_reason(facts: Facts, request: Request) -> str:
+    """Say how the folds were dealt."""
+    if request.hold_out_site:
+        return f"the site {request.hold_out_site} is the test part, as given on the command line"
+    if request.hold_out_sites:
+        return "each site is held out in turn, as given on the command line"
+    if facts.folds == 1:
+        return "one split; --folds 5 tests on every case, at five times the cost"
+    again = f", dealt {request.repeats} times" if request.repeats > 1 else ""
+    return f"{request.folds} folds{again}, as given on the command line"
 
 
 def _models(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple[object, str]]:
@@ -381,8 +407,9 @@ def _balance(facts: Facts) -> tuple[str, float]:
 
 def _expected(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, float]:
     """Estimate the minutes of each stage."""
-    train = sum(trial.minutes) * (request.seeds or 1)
-    pass_minutes = trial.epoch_minutes[0] / max(1, facts.cases["train"]) * facts.cases["test"]
+    train = sum(trial.minutes) * _trainings(facts, request)
+    each = trial.epoch_minutes[0] / max(1, facts.cases["train"]) * facts.cases["test"]
+    pass_minutes = each * _trainings(facts, request)
     rest = {
         "train": train,
         "evaluate": 0.1 + pass_minutes,

@@ -1,19 +1,19 @@
-"""``vitrail train``: the model and its convolutional baseline, each with every seed."""
+"""``vitrail train``: the model and its convolutional baseline, with every seed in every fold."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from vitrail.data.augment import preset
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
-from vitrail.data.split import load_split
 from vitrail.errors import RunFolderError
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
-from vitrail.pipeline import novelty
+from vitrail.pipeline import crossvalidation, novelty
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.records import Cohort, Progress, SplitName, no_progress
@@ -34,6 +34,7 @@ class Training:
     Attributes:
         name: ``vit`` or ``cnn``.
         seed: Of the weights, the order and the augmentation.
+        fold: Which of the folds holds the test cases out.
         spec: What is built.
         settings: How it is trained.
         folder: Where it lies in the run.
@@ -41,22 +42,28 @@ class Training:
 
     name: Name
     seed: int
+    fold: int
     spec: ModelSpec
     settings: FitSettings
     folder: Path
+
+    def __str__(self) -> str:
+        """Name it for people."""
+        return f"{self.name} seed {self.seed} fold {self.fold}"
 
 
 def trainings(run: RunFolder, plan: Plan, *, classes: int) -> Iterator[Training]:
     """List the trainings of a plan, the model's before the baseline's."""
     names: tuple[Name, ...] = ("vit", "cnn")
     for name in names:
-        for seed in plan.seed_values:
+        for seed, fold in product(plan.seed_values, range(plan.folds.value)):
             yield Training(
                 name=name,
                 seed=seed,
+                fold=fold,
                 spec=_spec(plan, name, classes=classes),
                 settings=_settings(plan, name, seed=seed),
-                folder=run.model(name, seed=seed),
+                folder=run.model(name, seed=seed, fold=fold),
             )
 
 
@@ -109,7 +116,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
-    split, _ = load_split(run.require(run.split, "plan"), cohort)
+    folds = crossvalidation.read(run, cohort, plan).each
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     _refuse_other(wanted, plan)
     return stage(
@@ -117,7 +124,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
         run,
         inputs=hash_of(plan.fingerprint(), run.split),
         outputs=[training.folder / bundle.DESCRIPTION for training in wanted],
-        work=lambda: _train(wanted, plan, cohort=cohort, split=split, progress=progress),
+        work=lambda: _train(wanted, plan, cohort=cohort, folds=folds, progress=progress),
         command=command,
     )
 
@@ -146,25 +153,42 @@ def _train(
     plan: Plan,
     *,
     cohort: Cohort,
-    split: Mapping[str, SplitName],
+    folds: Sequence[Mapping[str, SplitName]],
     progress: Progress,
 ) -> Result:
     """Train what is not there yet."""
     results = []
     for training in wanted:
         if not (training.folder / bundle.DESCRIPTION).exists():
-            _train_one(training, plan, cohort=cohort, split=split, progress=progress)
+            told = _one_bar(training, wanted, progress=progress)
+            split = folds[training.fold]
+            _train_one(training, plan, cohort=cohort, split=split, progress=told)
         else:
-            _log.info("train: %s seed %d is trained, kept", training.name, training.seed)
+            _log.info("train: %s is trained, kept", training)
         content: Any = read_json(training.folder / bundle.DESCRIPTION)
         known = {name: value for name, value in content["extra"].items() if name in _TOLD}
-        results.append({"model": training.name, "seed": training.seed, **known})
+        at = {"model": training.name, "seed": training.seed, "fold": training.fold}
+        results.append(at | known)
     said = [
-        f"{one['model']} seed {one['seed']}: epoch {one['best_epoch']} of {one['epochs']} is best "
-        f"by validation; {one['seconds'] / 60:.1f} minutes"
+        f"{one['model']} seed {one['seed']} fold {one['fold']}: epoch {one['best_epoch']} of "
+        f"{one['epochs']} is best by validation; {one['seconds'] / 60:.1f} minutes"
         for one in results
     ]
     return {"trainings": results, "summary": said}
+
+
+def _one_bar(training: Training, wanted: Sequence[Training], *, progress: Progress) -> Progress:
+    """Show all trainings of a model as one bar, so that its time left is that of all."""
+    alike = [one for one in wanted if one.name == training.name]
+    before = alike.index(training)
+    at = f"seed {training.seed} fold {training.fold}, " if len(alike) > 1 else ""
+
+    def told(stage: str, *, done: int, total: int, note: str = "") -> None:
+        del stage  # the bar names the model instead
+        steps = {"done": before * total + done, "total": len(alike) * total}
+        progress(f"train {training.name}", **steps, note=at + note)
+
+    return told
 
 
 def _train_one(
@@ -183,17 +207,13 @@ def _train_one(
     pretrained = plan.pretrained.value and training.name == "vit"
     model = build(training.spec, seed=training.seed, pretrained=pretrained)
 
-    def told(stage: str, *, done: int, total: int, note: str = "") -> None:
-        del stage  # the bar names the model instead
-        progress(f"train {training.name} seed {training.seed}", done=done, total=total, note=note)
-
     result = fit(
         model,
         parts["train"],
         validation=parts["validation"],
         settings=training.settings,
         folder=training.folder,
-        progress=told,
+        progress=progress,
     )
     bundle.save(
         training.folder,

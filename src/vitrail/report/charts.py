@@ -1,17 +1,22 @@
 """The run's numbers become figures: training curves, shortcuts, confusion matrices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 from markupsafe import Markup
 
 from vitrail.report.contents import Contents, Object, Training
 from vitrail.report.figures import UNIT, Axis, Point, Series, bars, chart, nice_axis
+from vitrail.report.multiples import Panel, multiples
 from vitrail.report.tables import METRICS, metric_name, model_name, number
 
 QUIET = 3
 """Style of what stands beside the thing itself: training loss, the reference."""
+
+
+_OVERLAID = 3
+"""More trainings than these get a panel each instead of a line each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,32 +52,47 @@ def training_figures(contents: Contents) -> tuple[Figure, ...]:
 
 def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figure:
     """Draw the training and validation loss of every training of one model."""
-    series: list[Series] = []
-    for place, one in enumerate(runs):
-        best = best_epoch(one)
-        for key, name, style in (
-            ("train", "training loss", QUIET),
-            ("validation", "validation loss", style_of(contents, model)),
-        ):
-            points = _points(one, _loss_key(one, key))
-            series.append(
-                Series(
-                    name=name if place == 0 else "",
-                    points=points,
-                    style=style,
-                    mark=_mark(points, best) if key == "validation" else None,
-                )
-            )
+    each = [_loss_lines(contents, one) for one in runs]
+    series = [line for lines in each for line in lines]
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
     x, y = nice_axis("epoch", xs, whole=True), nice_axis("loss", [0.0, *ys])
     name = f"Loss: {model_name(model)}"
+    if len(runs) > _OVERLAID:
+        panels = [
+            Panel(name=f"seed {one.seed}, fold {one.fold}", series=lines)
+            for one, lines in zip(runs, each, strict=True)
+        ]
+        return Figure(
+            name=name,
+            drawing=multiples(panels, x=x, y=y, title=f"{name}, by epoch.{_best_words(runs)}"),
+            caption=f"{len(runs)} trainings, a panel each, by epoch on the same axes. Ring: the "
+            "epoch whose weights were kept, the best on validation.",
+        )
+    series = [
+        replace(line, name=line.name if place < len(each[0]) else "")
+        for place, line in enumerate(series)
+    ]
     seeds = "" if len(runs) == 1 else f" {len(runs)} trainings, one line each."
     return Figure(
         name=name,
         drawing=chart(series, x=x, y=y, title=f"{name}, by epoch.{_best_words(runs)}"),
         caption=f"{_best_words(runs).strip()}{seeds}",
     )
+
+
+def _loss_lines(contents: Contents, one: Training) -> list[Series]:
+    """Read a training's two losses."""
+    best = best_epoch(one)
+    lines = []
+    for key, name, style in (
+        ("train", "training loss", QUIET),
+        ("validation", "validation loss", style_of(contents, one.model)),
+    ):
+        points = _points(one, _loss_key(one, key))
+        mark = _mark(points, best) if key == "validation" else None
+        lines.append(Series(name=name, points=points, style=style, mark=mark))
+    return lines
 
 
 def _metric(contents: Contents, name: str) -> Figure:

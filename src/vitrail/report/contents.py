@@ -86,7 +86,8 @@ class Contents:
     Attributes:
         run: The folder's paths.
         cases: Rows of ``cohort.csv`` by ``case_id``.
-        parts: Part of the split of each case.
+        parts: Part of the split of each case; with folds, as what it is measured.
+        folds: Number of folds; 1 where there is one split.
         classes: Class names, in the order of the probabilities.
         plan: ``plan.yaml``.
         audit: ``audit.json``.
@@ -102,6 +103,7 @@ class Contents:
     run: RunFolder
     cases: Mapping[str, Mapping[str, str]]
     parts: Mapping[str, str]
+    folds: int
     classes: tuple[str, ...]
     plan: Object
     audit: Object
@@ -158,7 +160,8 @@ def read(run: RunFolder) -> Contents:
             "make one with `vitrail run DIR --out RUN`",
         )
     rows = _table(run.cohort)
-    split = {row["case_id"]: row.get("split", "") for row in _table(run.split)}
+    split_rows = _table(run.split)
+    split = {row["case_id"]: row.get("split", "") for row in split_rows}
     evaluation = _object(run.evaluation)
     predictions = [row for row in _table(run.predictions) if row.get("split") == "test"]
     classes = _classes(predictions, rows)
@@ -176,6 +179,7 @@ def read(run: RunFolder) -> Contents:
         run=run,
         cases={row["case_id"]: row for row in rows},
         parts=split or {row["case_id"]: row.get("split", "") for row in rows},
+        folds=max(1, sum(name.startswith("fold") for name in (split_rows or [{}])[0])),
         classes=classes,
         plan=_plan(run.plan),
         audit=_object(run.audit),

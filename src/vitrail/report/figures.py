@@ -125,7 +125,7 @@ def chart(
     parts += [frame.line(one) for one in drawn]
     named = [one for one in drawn if one.name]
     parts += [frame.legend(named)]
-    return _svg(_WIDTH, _HEIGHT + 20 * len(named), title=title, parts=parts)
+    return svg(_WIDTH, _HEIGHT + 20 * len(named), title=title, parts=parts)
 
 
 class _Frame:
@@ -283,7 +283,7 @@ def bars(rows: Sequence[tuple[str, Number, Number, Number, int]], *, title: str)
                     style, at(value), middle
                 )
             )
-    return _svg(_WIDTH, height, title=title, parts=parts)
+    return svg(_WIDTH, height, title=title, parts=parts)
 
 
 def window(colors: Sequence[Sequence[str]]) -> Markup:
@@ -313,8 +313,8 @@ def window(colors: Sequence[Sequence[str]]) -> Markup:
     ).format(width + 6, height + 6, arch, Markup("").join(panes), lead, arch)
 
 
-def _svg(width: int, height: int, *, title: str, parts: Sequence[Markup]) -> Markup:
-    """Wrap a drawing with its accessible name."""
+def svg(width: int, height: int, *, title: str, parts: Sequence[Markup]) -> Markup:
+    """Wrap a drawing of some width and height with its accessible name."""
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
     ).format(width, height, title, Markup("").join(parts))

@@ -45,6 +45,15 @@ def test_folds_that_tested_other_cases_join_into_one_run():
     assert len(pool_folds([first, run(predictions("ahcd", fold=1))])) == 2
 
 
+def test_folds_that_were_dealt_twice_join_into_a_run_each():
+    once = [run(predictions("ahcd")), run(predictions("bfge", fold=1))]
+    again = [run(predictions("abcd", fold=2)), run(predictions("efgh", fold=3))]
+    joined = pool_folds([*once, *again])
+    assert [one.case_ids for one in joined] == [tuple("abcdefgh")] * 2
+    lacking = pool_folds([*once, again[0]])
+    assert len(lacking) == 3
+
+
 def test_models_of_other_cases_or_other_labels_cannot_be_compared():
     with pytest.raises(DataError, match="differ in 2 cases, like d"):
         same_cases([run(predictions()), run(predictions("abcz"))], "test")
