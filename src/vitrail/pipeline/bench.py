@@ -76,7 +76,7 @@ def bench_run(
     folder = run.model("vit", seed=plan.seed.value)
     description = run.require(folder / bundle.DESCRIPTION, "train")
     cohort = load_cohort(run.cohort)
-    folds = crossvalidation.read(run, cohort, plan)
+    folds = crossvalidation.read(run, cohort, plan=plan)
     groups = folds.groups
     tested = dataset(cohort, folds.each[0], plan=plan, part="test")
 

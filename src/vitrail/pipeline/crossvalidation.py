@@ -69,7 +69,7 @@ def _of(fold: Mapping[str, SplitName], part: SplitName) -> list[str]:
     return [case_id for case_id, own in fold.items() if own == part]
 
 
-def deal(run: RunFolder, cohort: Cohort, request: Request, *, groups: Mapping[str, str]) -> None:
+def deal(run: RunFolder, cohort: Cohort, *, request: Request, groups: Mapping[str, str]) -> None:
     """Write ``split.csv`` and nnU-Net's ``splits_final.json`` as the user asked.
 
     Args:
@@ -105,7 +105,7 @@ def deal(run: RunFolder, cohort: Cohort, request: Request, *, groups: Mapping[st
     write_json(run.root / "splits_final.json", splits_final(folds))
 
 
-def read(run: RunFolder, cohort: Cohort, plan: Plan | None = None) -> Folds:
+def read(run: RunFolder, cohort: Cohort, *, plan: Plan | None = None) -> Folds:
     """Read the folds of a run, verified against their certificate.
 
     Args:

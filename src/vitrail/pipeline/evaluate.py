@@ -55,7 +55,7 @@ def evaluate(run: RunFolder, *, command: str = "", progress: Progress = no_progr
 
 def _evaluate(run: RunFolder, plan: Plan, *, cohort: Cohort, progress: Progress) -> Result:
     """Predict, evaluate, write."""
-    folds = crossvalidation.read(run, cohort, plan)
+    folds = crossvalidation.read(run, cohort, plan=plan)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     predictions = []
     for done, training in enumerate(wanted, start=1):

@@ -59,7 +59,7 @@ def explain(
     plan = read_plan(run.require(run.plan, "plan"))
     predictions = run.require(run.predictions, "evaluate")
     cohort = load_cohort(run.cohort)
-    folds = crossvalidation.read(run, cohort, plan)
+    folds = crossvalidation.read(run, cohort, plan=plan)
     parts = [
         _Part(
             run.model("vit", seed=plan.seed.value, fold=fold),

@@ -98,7 +98,7 @@ def _evaluate(
     )
     kept = [said for said in read_predictions(run.predictions) if said.split != "external"]
     added = _predict(run, plan, pictures=pictures)
-    folds = crossvalidation.read(run, own, plan)
+    folds = crossvalidation.read(run, own, plan=plan)
     if folds.share_test:
         added = crossvalidation.together(added)
     pairs = [(_PREFIX + a, _PREFIX + b) for a, b in found.duplicate_pairs()]

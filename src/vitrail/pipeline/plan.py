@@ -101,7 +101,7 @@ def _split(run: RunFolder, request: Request) -> None:
     found = from_json(cast("dict[str, Any]", read_json(run.audit)))
     accepted = found.accept_leakage(request.accept_leakage)
     groups = clusters(cohort, found.duplicate_pairs())
-    crossvalidation.deal(run, cohort, request, groups=groups)
+    crossvalidation.deal(run, cohort, request=request, groups=groups)
     if accepted.accepted_leakage:
         write_json(run.audit, accepted.to_json())
 

@@ -116,7 +116,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
-    folds = crossvalidation.read(run, cohort, plan).each
+    folds = crossvalidation.read(run, cohort, plan=plan).each
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     _refuse_other(wanted, plan)
     return stage(
