@@ -59,6 +59,16 @@ AcceptLeakage = Annotated[
         "reason stands on the report.",
     ),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="Put a value into plan.yaml, whatever the rules say; may be repeated. "
+        "Examples: --set epochs=60 --set image_size=[96,128] --set mixup=0.2",
+    ),
+]
 
 
 def _request(  # noqa: PLR0913 (an option each)
@@ -74,9 +84,11 @@ def _request(  # noqa: PLR0913 (an option each)
     pretrained: Pretrained = False,
     model: Model = None,
     accept_leakage: AcceptLeakage = "",
+    choices: Set = None,
 ) -> Any:
     """Read the options."""
     from vitrail.pipeline.rules import Request
+    from vitrail.pipeline.wishes import read_wishes
 
     return Request(
         budget_minutes=minutes(budget),
@@ -90,6 +102,7 @@ def _request(  # noqa: PLR0913 (an option each)
         pretrained=pretrained,
         model=model,
         accept_leakage=accept_leakage,
+        choices=read_wishes(choices or []),
     )
 
 

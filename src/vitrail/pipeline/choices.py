@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,6 +29,7 @@ _HEADER = """\
 Pixels = Annotated[int, Field(ge=16, le=2048)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Minutes = Annotated[float, Field(gt=0)]
 
 
@@ -73,6 +74,19 @@ class Plan(BaseModel):
         learning_rate: Peak of the model's schedule.
         baseline_epochs: Passes over the training cases, for the baseline.
         baseline_learning_rate: Peak of the baseline's schedule.
+        optimizer: Name of one of timm's.
+        weight_decay: On matrices only, never on biases, norms and embeddings.
+        layer_decay: Factor on the model's learning rate for each layer further from its head;
+            None for one rate everywhere.
+        clip_norm: Largest norm of a step's gradient; None for no limit.
+        label_smoothing: Share of the target spread over all classes.
+        mixup: Parameter of the beta distribution that pictures are blended by; 0 for none.
+        cutmix: The same for pasted boxes; 0 for none.
+        ema_decay: Of the moving average of the weights that is kept; None for none.
+        accumulation: Passes that a batch is cut into, so that less has to fit into memory.
+        patience: Epochs without a better one after which training stops; None trains them all.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        compile: Whether the training step is compiled by ``torch.compile``.
         balance: How classes of unequal size are made to count alike: by class ``weights`` in the
             loss, by ``sampling``, or ``none``.
         workers: Processes that decode pictures.
@@ -107,6 +121,18 @@ class Plan(BaseModel):
     learning_rate: Choice[Rate]
     baseline_epochs: Choice[Count]
     baseline_learning_rate: Choice[Rate]
+    optimizer: Choice[str]
+    weight_decay: Choice[Share]
+    layer_decay: Choice[Rate | None]
+    clip_norm: Choice[Annotated[float, Field(gt=0)] | None]
+    label_smoothing: Choice[Annotated[float, Field(ge=0, le=0.9)]]
+    mixup: Choice[Annotated[float, Field(ge=0, le=100)]]
+    cutmix: Choice[Annotated[float, Field(ge=0, le=100)]]
+    ema_decay: Choice[Annotated[float, Field(gt=0, lt=1)] | None]
+    accumulation: Choice[Annotated[int, Field(ge=1, le=4096)]]
+    patience: Choice[Count | None]
+    precision: Choice[Literal["auto", "fp32", "bf16", "fp16"]]
+    compile: Choice[bool]
     balance: Choice[Literal["none", "weights", "sampling"]]
     workers: Choice[Annotated[int, Field(ge=0, le=64)]]
     explanation: Choice[Literal["rollout", "grad_cam"]]
@@ -122,6 +148,10 @@ class Plan(BaseModel):
                 message = f"{name} has {count} numbers for {self.channels.value} channels"
                 raise ValueError(message)
         return self
+
+    def values(self) -> dict[str, Any]:
+        """Return the value of every choice."""
+        return {name: getattr(self, name).value for name in type(self).model_fields}
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -198,6 +228,26 @@ def parse_plan(content: Mapping[str, Any], *, name: str) -> Plan:
         return Plan.model_validate(dict(content))
     except ValidationError as error:
         raise _plan_error(error, name) from error
+
+
+def parse_choice(name: str, value: object) -> Any:
+    """Check one value alone, as `parse_plan` would.
+
+    Args:
+        name: Of the choice.
+        value: As it was read.
+
+    Returns:
+        The value in its own type.
+
+    Raises:
+        PlanError: If it is impossible.
+    """
+    kind = cast("type[Choice[Any]]", Plan.model_fields[name].annotation)
+    try:
+        return kind.model_validate({"value": value}).value
+    except ValidationError as error:
+        raise _plan_error(error, f"--set {name}") from error
 
 
 def _plan_error(error: ValidationError, name: str) -> PlanError:

@@ -19,6 +19,7 @@ from vitrail.pipeline.environment import usable_cores
 from vitrail.pipeline.facts import data_fingerprint, gather
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.rules import Machine, Request, choose
+from vitrail.pipeline.wishes import checked, stands_for
 from vitrail.records import Progress, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
 from vitrail.training.fit import seconds_a_step
@@ -162,10 +163,11 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "model": request.model,
         "weights": str(request.weights.resolve()) if request.weights else None,
         "pretrained": request.pretrained or None,
+        **checked(request.choices),
     }
     for name, wish in wishes.items():
         stands = getattr(kept, name).value
-        if wish is not None and wish != stands:
+        if not (wish is None or stands_for(wish, stands)):
             raise RunFolderError(
                 str(run.plan),
                 f"it says {name}: {stands}, the command line says {wish}",

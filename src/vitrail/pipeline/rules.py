@@ -4,15 +4,17 @@ Each rule gives a value and says why. Nothing here reads files; the seconds of a
 in as a function, so that the rules can be tested without training anything.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vitrail.errors import PlanError
 from vitrail.models.zoo import SMALL_VIT, ModelSpec, like_cost_cnn, trained_input
-from vitrail.pipeline.choices import Plan
+from vitrail.pipeline.choices import Plan, parse_plan
 from vitrail.pipeline.facts import Facts
+from vitrail.pipeline.methods import methods
+from vitrail.pipeline.wishes import checked
 
 Cost = Callable[[ModelSpec, int], float]
 """Seconds of one training step of a model on a batch of so many pictures."""
@@ -24,6 +26,7 @@ SIZES_PX = (224, 160, 128, 96, 64)
 DEFAULT_MINUTES = 10.0
 FEWEST_EPOCHS, GOOD_EPOCHS = 5, 40
 MOST_EPOCHS = {"scratch": 120, "cnn": 60, "fine-tune": 20}
+_GIVEN = "as given on the command line"
 _OVERHEAD_MINUTES = 0.4
 _TRAINING_SHARE = 0.75
 _MODEL_SHARE = 0.6
@@ -46,6 +49,8 @@ class Request:
         pretrained: Whether to download the published weights of the named model.
         model: ``vit`` or a timm model's name.
         accept_leakage: Why a leak across a given split is accepted.
+        choices: Values that shall stand in the plan, whatever the rules say. ``model_parameters``
+            are put over the rules' own.
     """
 
     budget_minutes: float | None = None
@@ -59,6 +64,7 @@ class Request:
     pretrained: bool = False
     model: str | None = None
     accept_leakage: str = ""
+    choices: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fine_tunes(self) -> bool:
@@ -117,6 +123,7 @@ def choose(
             "published weights belong to a named model and are the only ones",
             "pass for example --model vit_small_patch16_224 --pretrained",
         )
+    request = replace(request, choices=checked(request.choices))
     budget = request.budget_minutes or DEFAULT_MINUTES
     trial = _trial(facts, request, machine=machine, budget=budget, cost=cost)
     choices: dict[str, tuple[object, str]] = {
@@ -125,26 +132,29 @@ def choose(
         **_models(facts, request, trial=trial),
         **_pixels(facts, request, trial=trial),
         **_steps(facts, request, machine=machine, trial=trial),
+        **methods(fine_tunes=request.fine_tunes),
         "explanation": _explanation(attends=attends(trial.model)),
         "expected_minutes": (
             _expected(facts, request, trial=trial),
             f"timed steps on this machine ({machine.cores} cores, {machine.gpu or 'no GPU'})",
         ),
     }
+    for name in request.choices.keys() - {"model_parameters"}:
+        choices[name] = (request.choices[name], _GIVEN)
     content = {
         name: {"value": choices[name][0], "reason": choices[name][1]} for name in Plan.model_fields
     }
-    return Plan.model_validate(content)
+    return parse_plan(content, name="--set")
 
 
 def _trial(
     facts: Facts, request: Request, *, machine: Machine, budget: float, cost: Cost
 ) -> _Trial:
     """Take the largest input for which a good number of epochs fits, else the smallest at all."""
-    batch_size = _batch_size(facts, machine)
+    batch_size = request.choices.get("batch_size") or _batch_size(facts, machine)
+    wished = [request.choices.get(name) for name in ("epochs", "baseline_epochs")]
     usable = (budget - _OVERHEAD_MINUTES) * _TRAINING_SHARE / _trainings(facts, request)
     most = MOST_EPOCHS["fine-tune" if request.fine_tunes else "scratch"]
-    trial = None
     for size in _sizes(facts, request):
         model = _model(facts, request, size=size)
         baseline = like_cost_cnn(model, lambda spec: cost(spec, batch_size))
@@ -158,13 +168,14 @@ def _trial(
             batch_size=batch_size,
             epoch_minutes=epoch,
             epochs=(
-                min(int(usable * _MODEL_SHARE / epoch[0]), most),
-                min(int(usable * (1 - _MODEL_SHARE) / epoch[1]), MOST_EPOCHS["cnn"]),
+                wished[0] or min(int(usable * _MODEL_SHARE / epoch[0]), most),
+                wished[1] or min(int(usable * (1 - _MODEL_SHARE) / epoch[1]), MOST_EPOCHS["cnn"]),
             ),
         )
         if trial.epochs[0] >= min(GOOD_EPOCHS, most):
             break
-    if trial is None or min(trial.epochs) < FEWEST_EPOCHS:
+    fitted = [epochs for epochs, wish in zip(trial.epochs, wished, strict=True) if not wish]
+    if fitted and min(fitted) < FEWEST_EPOCHS:
         raise _too_small(facts, request, budget, trial=trial)
     return trial
 
@@ -174,13 +185,12 @@ def _trainings(facts: Facts, request: Request) -> int:
     return (request.seeds or 1) * facts.folds
 
 
-def _too_small(facts: Facts, request: Request, budget: float, *, trial: _Trial | None) -> PlanError:
+def _too_small(facts: Facts, request: Request, budget: float, *, trial: _Trial) -> PlanError:
     """Refuse a budget, with the estimate of what would be enough."""
+    model = FEWEST_EPOCHS * trial.epoch_minutes[0] / _MODEL_SHARE
+    baseline = FEWEST_EPOCHS * trial.epoch_minutes[1] / (1 - _MODEL_SHARE)
     least = _OVERHEAD_MINUTES
-    if trial is not None:
-        model = FEWEST_EPOCHS * trial.epoch_minutes[0] / _MODEL_SHARE
-        baseline = FEWEST_EPOCHS * trial.epoch_minutes[1] / (1 - _MODEL_SHARE)
-        least += max(model, baseline) * _trainings(facts, request) / _TRAINING_SHARE
+    least += max(model, baseline) * _trainings(facts, request) / _TRAINING_SHARE
     return PlanError(
         "--budget",
         f"{budget:.3g} minutes",
@@ -190,24 +200,28 @@ def _too_small(facts: Facts, request: Request, budget: float, *, trial: _Trial |
     )
 
 
-def _sizes(facts: Facts, request: Request) -> tuple[int, ...]:
+def _sizes(facts: Facts, request: Request) -> tuple[tuple[int, int], ...]:
     """List the input sizes to try, the largest first; weights have a size of their own."""
+    if "image_size" in request.choices:
+        return (request.choices["image_size"],)
     if request.model not in (None, "vit"):
-        return (trained_input(request.model).size_px,)
-    fitting = tuple(size for size in SIZES_PX if size <= facts.short_side_px * 1.1)
-    return fitting or SIZES_PX[-1:]
+        size = trained_input(request.model).size_px
+        return ((size, size),)
+    fitting = tuple((size, size) for size in SIZES_PX if size <= facts.short_side_px * 1.1)
+    return fitting or ((SIZES_PX[-1], SIZES_PX[-1]),)
 
 
-def _model(facts: Facts, request: Request, *, size: int) -> ModelSpec:
+def _model(facts: Facts, request: Request, *, size: tuple[int, int]) -> ModelSpec:
     """Describe the model at one input size."""
     name = request.model or "vit"
     parameters: dict[str, Any] = {}
     if name == "vit":
-        parameters = {**SMALL_VIT, "patch_size": 16 if size > 128 else 8}
+        parameters = {**SMALL_VIT, "patch_size": 16 if max(size) > 128 else 8}
+    parameters |= request.choices.get("model_parameters", {})
     return ModelSpec(
         architecture=name,
         num_classes=len(facts.train_counts),
-        img_size=(size, size),
+        img_size=size,
         in_chans=_channels(facts, request),
         parameters=parameters,
         weights=request.weights,
@@ -287,7 +301,9 @@ def _models(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
         ),
         "model_parameters": (
             dict(trial.model.parameters),
-            "narrow and shallow, for small data"
+            _GIVEN
+            if "model_parameters" in request.choices
+            else "narrow and shallow, for small data"
             if trial.model.architecture == "vit"
             else "the architecture's own",
         ),

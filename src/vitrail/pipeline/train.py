@@ -16,6 +16,7 @@ from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline import crossvalidation, novelty
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
+from vitrail.pipeline.methods import fit_choices
 from vitrail.records import Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json
 from vitrail.training.fit import FitResult, FitSettings, fit
@@ -95,6 +96,7 @@ def _settings(plan: Plan, name: Name, *, seed: int) -> FitSettings:
         batch_size=plan.batch_size.value,
         learning_rate=plan.learning_rate.value if vit else plan.baseline_learning_rate.value,
         balance=plan.balance.value,
+        **fit_choices(plan.values(), is_model=vit),
         seed=seed,
         num_workers=plan.workers.value,
     )
