@@ -42,6 +42,8 @@ class Case:
         site: Hospital, scanner or source, empty where unknown.
         split: The part given by the data's makers, empty where none was given.
         mask: File of the mask, relative to the root, empty where there is none.
+        attributes: What else is known of the case, such as ``age``, ``sex`` or ``scanner``: groups
+            that the models are measured in. Empty values are left out.
     """
 
     case_id: str
@@ -52,6 +54,7 @@ class Case:
     site: str = ""
     split: SplitName = ""
     mask: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,7 @@ class Evaluation:
         operating_points: ``operating_points[model]``: one a run, with ``seed``, ``fold``,
             ``threshold``, ``temperature`` and the rule in words.
         calibrated: Like ``sets``: the probability metrics after temperature scaling.
+        vector_scaled: Like ``sets``: the probability metrics after vector scaling.
         subgroups: ``subgroups[column][model]``: the ``groups`` and the largest ``gap``.
         aggregation: How images rolled up to patients; empty where they did not.
         by_class: ``by_class[split][model][class]``: the metrics of each class against the rest, or
@@ -219,6 +223,8 @@ class Evaluation:
             from validation cases, with how often they held on the compared set.
         shortcuts: Each model's ROC area beside that of the audit's strongest trivial feature.
         test_openings: How often the test set was evaluated in this run folder; 0 if not counted.
+        configurations_tried: How many configurations the models were chosen from.
+        prevalence: At which predictive values are stated besides those of the test set.
     """
 
     unit: Literal["patient", "image"]
@@ -238,3 +244,6 @@ class Evaluation:
     uncertainty: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     shortcuts: tuple[Mapping[str, object], ...] = ()
     test_openings: int = 0
+    configurations_tried: int = 1
+    prevalence: float | None = None
+    vector_scaled: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)

@@ -95,6 +95,11 @@ class RunFolder:
         return self.root / "evaluation.json"
 
     @property
+    def tuning(self) -> Path:
+        """What was tried before this configuration was chosen; absent where nothing was."""
+        return self.root / "tuning" / "study.json"
+
+    @property
     def report(self) -> Path:
         """The one page."""
         return self.root / "report.html"

@@ -20,7 +20,8 @@ Manifest = Annotated[
     typer.Option(
         metavar="FILE",
         show_default=False,
-        help="CSV with path,label[,patient,group,site,split,mask]; paths relative to the CSV.",
+        help="CSV with path,label[,patient,group,site,split,mask]; paths relative to the CSV. "
+        "Models are also measured by its further columns, such as sex, age, scanner.",
     ),
 ]
 Budget = Annotated[

@@ -107,19 +107,24 @@ def _request(  # noqa: PLR0913 (an option each)
 
 
 def asks(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a plan in the place of its parameter ``request``.
+    """Give a command the options of a plan in the place of its parameter ``request``."""
+    return takes(verb, name="request", read=_request)
+
+
+def takes(verb: Callable[..., None], *, name: str, read: Callable[..., Any]) -> Callable[..., None]:
+    """Give a command the options of a function in the place of its parameter ``name``.
 
     The command is given a function that reads them, and calls it where errors are shown.
     """
-    asked = signature(_request).parameters
+    asked = signature(read).parameters
     parameters: list[Parameter] = []
     for parameter in signature(verb).parameters.values():
-        parameters.extend(asked.values() if parameter.name == "request" else [parameter])
+        parameters.extend(asked.values() if parameter.name == name else [parameter])
 
     @wraps(verb)
     def command(**given: Any) -> None:
-        request = partial(_request, **{name: given.pop(name) for name in asked})
-        verb(**given, request=request)
+        reader = partial(read, **{option: given.pop(option) for option in asked})
+        verb(**given, **{name: reader})
 
     vars(command)["__signature__"] = Signature(parameters)
     command.__annotations__ = {one.name: one.annotation for one in parameters}

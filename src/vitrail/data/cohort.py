@@ -2,7 +2,8 @@
 
 Two ways in. *A folder*: one folder a class, or ``train``/``validation``/``test`` above them;
 pictures may lie deeper; a folder ``masks`` beside the classes mirrors them. *A manifest*: a CSV
-whose columns are ``path,label`` and, where known, ``patient,group,site,split,mask``.
+whose columns are ``path,label`` and, where known, ``patient,group,site,split,mask``; further
+columns that tell groups of cases apart (``sex``, ``age``, ``scanner``, …) become their attributes.
 
 Hidden files are ignored; links are followed, each folder once. A case's id is its path without
 the ending (with it, where two would be the same).
@@ -14,7 +15,7 @@ import io
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -25,7 +26,9 @@ from vitrail.records import SPLITS, Case, Cohort, SplitName
 from vitrail.runfolder import read_csv, read_json, write_csv, write_json
 
 COLUMNS = ("case_id", "path", "label", "patient_id", "group", "site", "split", "mask")
-"""The columns of ``cohort.csv``."""
+"""The columns of ``cohort.csv``; those of the attributes stand behind them."""
+
+_MOST_GROUPS = 12
 
 _SPLIT_NAMES: dict[str, SplitName] = {
     "train": "train",
@@ -138,8 +141,9 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
     """Read a manifest: CSV with ``path,label[,patient,group,site,split,mask]``.
 
     Commas, semicolons or tabs separate the cells; column names are read without regard to case;
-    ``val`` and ``valid`` mean ``validation``; columns of other names are left out, and named in
-    the log.
+    ``val`` and ``valid`` mean ``validation``. A column of another name becomes an attribute of the
+    cases if it has two to twelve different values, so that it tells groups apart, or is ``age``;
+    else (names, dates, free text) it is left out, and named in the log.
 
     Args:
         path: The CSV file.
@@ -155,9 +159,12 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
     rows, columns = _rows(path)
     for name in ("path", "label"):
         _require_column(path, name, columns=columns)
+    further = _attributes(path, rows, columns=columns)
     cases = []
     for line, row in enumerate(rows, start=2):
-        cases.append(_case(f"{path}:{line}", row, root=root))
+        case = _case(f"{path}:{line}", row, root=root)
+        known = {name: row[name] for name in further if row.get(name)}
+        cases.append(replace(case, attributes=known))
     if not cases:
         raise ManifestError(str(path), "no rows", "one row a case is read", "fill the table")
     _refuse_repeats(path, cases)
@@ -179,13 +186,21 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     table = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     columns = [name.strip().lower() for name in next(table, [])]
     columns = ["patient_id" if name == "patient" else name for name in columns]
-    unknown = [name for name in columns if name and name not in COLUMNS]
-    if unknown:
-        _log.info("%s: columns left out: %s", path, ", ".join(unknown))
     rows = [
         dict(zip(columns, (cell.strip() for cell in row), strict=False)) for row in table if row
     ]
     return rows, columns
+
+
+def _attributes(path: Path, rows: Sequence[dict[str, str]], *, columns: Sequence[str]) -> list[str]:
+    """Name the further columns that tell groups of cases apart; the log names the others."""
+    further = [name for name in dict.fromkeys(columns) if name and name not in COLUMNS]
+    different = {name: {row.get(name, "") for row in rows} - {""} for name in further}
+    kept = [name for name in further if name == "age" or 2 <= len(different[name]) <= _MOST_GROUPS]
+    left_out = [name for name in further if name not in kept]
+    if left_out:
+        _log.info("%s: columns left out: %s", path, ", ".join(left_out))
+    return kept
 
 
 def _require_column(path: Path, name: str, *, columns: Sequence[str]) -> None:
@@ -296,7 +311,10 @@ def write_cohort(path: Path, cohort: Cohort) -> None:
     """Write ``cohort.csv``, and beside it ``cohort.json`` with the root and the classes."""
     companion = {"root": str(cohort.root.resolve()), "classes": list(cohort.classes)}
     write_json(path.with_suffix(".json"), companion)
-    write_csv(path, (asdict(case) for case in cohort), header=COLUMNS)
+    further = sorted({name for case in cohort for name in case.attributes})
+    rows = ({**asdict(case), **case.attributes} for case in cohort)
+    kept = (*COLUMNS, *further)
+    write_csv(path, ({name: row.get(name, "") for name in kept} for row in rows), header=kept)
 
 
 def load_cohort(path: Path) -> Cohort:
@@ -308,7 +326,7 @@ def load_cohort(path: Path) -> Cohort:
     try:
         companion = read_json(path.with_suffix(".json"))
         rows = read_csv(path)
-        cases = tuple(Case(**cast("dict[str, SplitName]", row)) for row in rows)
+        cases = tuple(_loaded(row) for row in rows)
         classes = tuple(cast("dict[str, list[str]]", companion)["classes"])
         root = Path(cast("dict[str, str]", companion)["root"])
     except (OSError, TypeError, KeyError) as error:
@@ -319,3 +337,10 @@ def load_cohort(path: Path) -> Cohort:
             "repeat `vitrail inspect`",
         ) from error
     return Cohort(root=root, cases=cases, classes=classes)
+
+
+def _loaded(row: Mapping[str, str]) -> Case:
+    """Make a case of its row in ``cohort.csv``."""
+    own = {name: value for name, value in row.items() if name in COLUMNS}
+    further = {name: value for name, value in row.items() if value and name not in COLUMNS}
+    return Case(**cast("dict[str, SplitName]", own), attributes=further)

@@ -22,7 +22,7 @@ from vitrail.evaluation.level import Level, drawn, measured, oddities
 from vitrail.evaluation.paired import beside_shortcuts, compare_models, compare_with_majority
 from vitrail.evaluation.subgroup import subgroup
 from vitrail.evaluation.table import check
-from vitrail.evaluation.uncertainty import uncertainty
+from vitrail.evaluation.uncertainty import ABSTENTION_RISK, uncertainty
 from vitrail.evaluation.unit import RollUp, cluster_of, has_mixed_labels, to_patients
 from vitrail.metrics.decision import OperatingPoint
 from vitrail.metrics.interval import FEW_CLUSTERS
@@ -55,6 +55,8 @@ class AnalysisPlan:
         prevalence: At which predictive values are stated besides those of the test set.
         shortcuts: ``audit.json``'s, each with ``feature, roc_auc_score, low, high``.
         test_openings: From :func:`count_opening`; 0 where nobody counts.
+        configurations_tried: How many configurations the models were chosen from, by validation.
+        risk: Share of wrong decisions that abstaining is to keep to.
     """
 
     roll_up: RollUp = field(default_factory=RollUp)
@@ -64,12 +66,15 @@ class AnalysisPlan:
     prevalence: float | None = None
     shortcuts: Sequence[Mapping[str, Any]] = ()
     test_openings: int = 0
+    configurations_tried: int = 1
+    risk: float = ABSTENTION_RISK
 
     def __post_init__(self) -> None:
-        """Refuse an impossible prevalence."""
-        if self.prevalence is not None and not 0 < self.prevalence < 1:
-            came, rule = str(self.prevalence), "a prevalence lies between 0 and 1"
-            raise InputError("prevalence", came, rule, "write 2 % as 0.02")
+        """Refuse an impossible prevalence or risk."""
+        for name, value in (("prevalence", self.prevalence), ("risk", self.risk)):
+            if value is not None and not 0 < value < 1:
+                rule = f"a {name} lies between 0 and 1"
+                raise InputError(name, str(value), rule, "write 2 % as 0.02")
 
 
 def positive_index(classes: Sequence[str], wanted: str | None) -> int | None:
@@ -140,7 +145,6 @@ def evaluate(
     rolls = unit == "patient" and not mixed
     images, levels = _levels(tasks, how=how, plan=plan, positive=positive, rolls=rolls)
     headline = mean_level(levels) if several else levels[""]
-    below = mean_level(images) if several else images[""]
     return Evaluation(
         unit="patient" if rolls else "image",
         positive_class=None if several or positive is None else classes[positive],
@@ -148,15 +152,18 @@ def evaluate(
         comparisons=tuple(_comparisons(headline, predictions, plan)),
         warnings=tuple(_warnings(predictions, how, unit=unit, mixed=mixed) + _odd(levels, plan)),
         curves=_curves(levels, classes),
-        image_level=below.sets if rolls else {},
+        image_level=(mean_level(images) if several else images[""]).sets if rolls else {},
         operating_points=_points(levels),
         calibrated=headline.calibrated,
         subgroups=_subgroups(images, plan),
         aggregation=str(plan.roll_up) if rolls else "",
         by_class=of_labels(levels) if several else of_classes(headline, classes),
-        uncertainty={} if several else uncertainty(headline, classes),
+        uncertainty={} if several else uncertainty(headline, classes, risk=plan.risk),
         shortcuts=tuple(beside_shortcuts(headline, plan.shortcuts)),
         test_openings=plan.test_openings,
+        configurations_tried=plan.configurations_tried,
+        prevalence=None if positive is None else plan.prevalence,
+        vector_scaled=headline.vector_scaled,
     )
 
 
@@ -286,6 +293,11 @@ def _odd(levels: Mapping[str, Level], plan: AnalysisPlan) -> list[str]:
             f"The test set was opened {plan.test_openings} times: what was chosen after the first "
             "look makes later numbers too good. Confirm them on an external set."
         )
+    if plan.configurations_tried > 1:
+        said.append(
+            f"{plan.configurations_tried} configurations were tried and the best by validation was "
+            "kept: its validation numbers are too good, its test numbers are not."
+        )
     return said
 
 
@@ -354,7 +366,7 @@ def _plain(value: Any) -> Any:
 def from_json(content: Mapping[str, Any]) -> Evaluation:
     """Read what :func:`to_json` wrote; null numbers become NaN."""
     known = dict(content)
-    for level in ("sets", "image_level", "calibrated"):
+    for level in ("sets", "image_level", "calibrated", "vector_scaled"):
         known[level] = {
             split: {
                 model: {name: Estimate(**_numbers(cell)) for name, cell in metrics.items()}

@@ -11,10 +11,12 @@ from vitrail.evaluation.scored import Run
 from vitrail.evaluation.unit import cluster_of
 from vitrail.metrics.classification import predictive_values
 from vitrail.metrics.interval import (
+    FEW_CLUSTERS,
     Draws,
     bootstrap,
     bootstrap_interval,
     delong,
+    folded_interval,
     mean_draws,
     separated,
     wilson,
@@ -50,16 +52,20 @@ def cluster_numbers(names: Sequence[str], clusters: Mapping[str, str]) -> Int[np
     return np.unique(own, return_inverse=True)[1].astype(np.int64)
 
 
-def draw(runs: Sequence[Run], how: Resampling, *, calibrated: bool = False) -> dict[Key, Draws]:
-    """Resample all runs together; keys are (place of the run, metric)."""
+def draw(runs: Sequence[Run], how: Resampling, *, kind: str = "sample") -> dict[Key, Draws]:
+    """Resample all runs together; keys are (place of the run, metric).
+
+    Args:
+        runs: Runs of the same cases.
+        how: Of the resamples.
+        kind: ``calibrated`` or ``vector_scaled`` for the probability metrics after that.
+    """
 
     def statistic(weights: np.ndarray) -> dict[Key, np.ndarray]:
         values: dict[Key, np.ndarray] = {}
         for place, run in enumerate(runs):
-            if not calibrated:
-                found = measure(run.sample, weights)
-            else:
-                found = measure_probabilities(run.calibrated or run.sample, weights)
+            measured = measure if kind == "sample" else measure_probabilities
+            found = measured(getattr(run, kind), weights)
             values |= {(place, name): value for name, value in found.items()}
         return values
 
@@ -109,6 +115,8 @@ def estimate(
         reason = "not defined on these cases (a class is absent, never decided, or separated)"
         nan = float("nan")
         return Estimate(value=nan, low=nan, high=nan, n=n, method="none", reason=reason)
+    if mean.parts is not None and not mean.is_constant:
+        return _without_chance(mean, n, spread=spread, how=how)
     known = _closed_form(name, mean, runs=runs) if closed else None
     if known is not None:
         (low, high), method = known
@@ -121,6 +129,21 @@ def estimate(
         reason = f"{undefined} of {len(mean.draws)} resamples lack a class and are left out"
     return Estimate(
         value=mean.value, low=low, high=high, n=n, method=method, reason=reason, spread=spread
+    )
+
+
+def _without_chance(mean: Draws, n: int, *, spread: float | None, how: Resampling) -> Estimate:
+    """State a sum of sizes without what chance adds to it; the plug-in value stands beside it."""
+    value, low, high = folded_interval(mean)
+    few = " (few clusters: rough)" if mean.num_clusters < FEW_CLUSTERS else ""
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        n=n,
+        method=f"bootstrap over {how.noun}, test inversion{few}, {how.resamples}",
+        reason=f"{mean.value:.3f} with the part that chance adds (the plug-in value)",
+        spread=spread,
     )
 
 

@@ -41,7 +41,7 @@ def mean_level(labels: Mapping[str, Level]) -> Level:
     ``exact_match``: the share of cases all of whose labels are decided rightly.
     """
     first = next(iter(labels.values()))
-    mean = replace(first, draws={}, sets={}, calibrated={}, is_mean=True)
+    mean = replace(first, draws={}, sets={}, calibrated={}, vector_scaled={}, is_mean=True)
     for split, found in first.draws.items():
         draws = {key: _mean([one.draws[split][key] for one in labels.values()]) for key in found}
         draws |= _exact_match([one.runs[split] for one in labels.values()], level=first)

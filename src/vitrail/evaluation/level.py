@@ -15,7 +15,7 @@ from vitrail.evaluation.intervals import (
     draw,
     estimates,
 )
-from vitrail.evaluation.scored import Run, pool_folds, same_cases, score, tuned
+from vitrail.evaluation.scored import Run, Tuning, pool_folds, same_cases, score, tuned
 from vitrail.metrics.decision import OperatingPoint
 from vitrail.metrics.interval import Draws
 from vitrail.records import Estimate, Predictions
@@ -35,6 +35,7 @@ class Level:
         draws: Of each set whose runs have the same cases: what the resamples gave.
         sets: The numbers.
         calibrated: The probability metrics after temperature scaling.
+        vector_scaled: The probability metrics after vector scaling.
     """
 
     runs: Mapping[str, Sequence[Run]]
@@ -44,6 +45,7 @@ class Level:
     draws: dict[str, dict[Key, Draws]] = field(default_factory=dict)
     sets: dict[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     calibrated: dict[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
+    vector_scaled: dict[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
 
     @property
     def compared(self) -> str:
@@ -56,7 +58,7 @@ def decide(
 ) -> tuple[dict[str, list[Run]], dict[str, tuple[Mapping[str, object], ...]]]:
     """Take all decisions, each run with the threshold of its own validation cases."""
     validation = {(p.model, p.seed, p.fold): p for p in predictions if p.split == "validation"}
-    tuning: dict[tuple[str, int, int], tuple[float, float | None]] = {}
+    tuning: dict[tuple[str, int, int], Tuning] = {}
     points: dict[str, tuple[Mapping[str, object], ...]] = {}
     runs: dict[str, list[Run]] = {}
     for p in predictions:
@@ -67,13 +69,12 @@ def decide(
             told = {
                 "seed": p.seed,
                 "fold": p.fold,
-                "temperature": tuning[key][1],
-                "threshold": None if positive is None else tuning[key][0],
+                **tuning[key].to_json(),
+                "threshold": None if positive is None else tuning[key].threshold,
                 "rule": "likeliest class" if positive is None else rule,
             }
             points[p.model] = (*points.get(p.model, ()), told)
-        threshold, temperature = tuning[key]
-        run = score(p, threshold=threshold, temperature=temperature, positive=positive)
+        run = score(p, tuning=tuning[key], positive=positive)
         runs.setdefault(p.split, []).append(run)
     return {split: pool_folds(found) for split, found in runs.items()}, points
 
@@ -102,9 +103,12 @@ def measured(
         if positive is not None and prevalence is not None:
             level.draws[split] |= at_prevalence(level.draws[split], prevalence)
         level.sets[split] = estimates(found, level.draws[split], how=how)
-        if all(run.calibrated is not None for run in found):
-            after = draw(found, how, calibrated=True)
-            level.calibrated[split] = estimates(found, after, how=how)
+        for kind, kept in (
+            ("calibrated", level.calibrated),
+            ("vector_scaled", level.vector_scaled),
+        ):
+            if all(getattr(run, kind) is not None for run in found):
+                kept[split] = estimates(found, draw(found, how, kind=kind), how=how)
     return level
 
 
@@ -121,6 +125,8 @@ def drawn(level: Level, classes: tuple[str, ...]) -> dict[str, dict[str, dict[st
             own = curves(seeds[0].sample, classes, band=band) | {"seed": seeds[0].seed}
             if seeds[0].calibrated is not None:
                 own["calibration_after"] = calibration_curve(seeds[0].calibrated)
+            if seeds[0].vector_scaled is not None:
+                own["calibration_vector"] = calibration_curve(seeds[0].vector_scaled)
             found.setdefault(split, {})[model] = own
     return found
 

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float, Int
 
 from vitrail.metrics import classification as metric
 from vitrail.metrics.calibration import (
+    calibration_deviations,
     calibration_intercept_slope,
     equal_count_edges,
-    expected_calibration_error,
 )
 
 PROPORTIONS = ("accuracy", "sensitivity", "specificity", "precision", "negative_predictive_value")
@@ -43,7 +43,7 @@ class Sample:
 
 
 def measure(sample: Sample, weights: Float[np.ndarray, "*resample case"]) -> dict[str, Any]:
-    """Give every metric."""
+    """Give every metric; those that are sums of sizes as their signed parts, on a last axis."""
     classes = sample.probabilities.shape[1]
     confusion = metric.confusion_matrix(
         sample.y_true, sample.decision, num_classes=classes, weights=weights
@@ -86,7 +86,7 @@ def _by_rank(function: metric.BinaryMetric, sample: Sample, *, weights: Any) -> 
 def measure_probabilities(
     sample: Sample, weights: Float[np.ndarray, "*resample case"]
 ) -> dict[str, Any]:
-    """Give the metrics that calibration changes."""
+    """Give the metrics that calibration changes; see :func:`measure` on sums of sizes."""
     outcome, stated = sample.stated()
     edges = equal_count_edges(stated)
     values: dict[str, Any] = {
@@ -94,8 +94,8 @@ def measure_probabilities(
             sample.y_true, sample.probabilities, weights=weights
         ),
         "log_loss": metric.log_loss(sample.y_true, sample.probabilities, weights=weights),
-        "expected_calibration_error": expected_calibration_error(outcome, stated, weights=weights),
-        "adaptive_calibration_error": expected_calibration_error(
+        "expected_calibration_error": calibration_deviations(outcome, stated, weights=weights),
+        "adaptive_calibration_error": calibration_deviations(
             outcome, stated, weights=weights, edges=edges
         ),
     }

@@ -49,7 +49,9 @@ def compare_with_majority(level: Level, majority: int) -> list[Comparison]:
     for model, seeds in by_model(level.runs.get(level.compared, ())).items():
         sample = seeds[0].sample
         always = replace(sample, decision=np.full(len(sample.y_true), majority))
-        constant = replace(seeds[0], model=MAJORITY, sample=always, calibrated=None)
+        constant = replace(
+            seeds[0], model=MAJORITY, sample=always, calibrated=None, vector_scaled=None
+        )
         other = draw([constant], level.how)[0, "accuracy"]
         difference = _mean(level, model, metric="accuracy") - other
         found.append(

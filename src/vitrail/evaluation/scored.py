@@ -5,37 +5,64 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Float
 
 from vitrail.errors import DataError
 from vitrail.evaluation.measure import Sample
-from vitrail.metrics.calibration import apply_temperature, fit_temperature
+from vitrail.metrics.calibration import (
+    apply_temperature,
+    apply_vector_scaling,
+    fit_temperature,
+    fit_vector_scaling,
+)
 from vitrail.metrics.decision import OperatingPoint, choose_threshold
 from vitrail.records import Predictions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One trained model on one set: its cases, before and after temperature scaling."""
+    """One trained model on one set: its cases, as trained, after temperature and vector scaling."""
 
     model: str
     seed: int
     case_ids: tuple[str, ...]
     sample: Sample
     calibrated: Sample | None
+    vector_scaled: Sample | None = None
 
 
-def tuned(
-    validation: Predictions | None, *, point: OperatingPoint, positive: int | None
-) -> tuple[float, float | None]:
-    """Take threshold and temperature from validation cases; 0.5 and None without them."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Tuning:
+    """What a run's validation cases chose; without any, a threshold of 0.5 and no scaling."""
+
+    threshold: float = 0.5
+    temperature: float | None = None
+    scale: Float[np.ndarray, " class"] | None = None
+    shift: Float[np.ndarray, " class"] | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values."""
+        return {
+            "temperature": self.temperature,
+            "scale": None if self.scale is None else self.scale.tolist(),
+            "shift": None if self.shift is None else self.shift.tolist(),
+        }
+
+
+def tuned(validation: Predictions | None, *, point: OperatingPoint, positive: int | None) -> Tuning:
+    """Take threshold, temperature, scale and shift from validation cases."""
     if validation is None:
-        return (point.wanted if point.rule == "fixed" else 0.5), None
+        return Tuning(threshold=point.wanted) if point.rule == "fixed" else Tuning()
     threshold = 0.5
     if positive is not None:
         score = validation.probabilities[:, positive].astype(np.float64)
         chosen = choose_threshold(validation.y_true == positive, score, point=point)
         threshold = chosen if np.isfinite(chosen) else 0.5
-    return threshold, fit_temperature(validation.y_true, _normalized(validation))
+    known = validation.y_true, _normalized(validation)
+    scale, shift = fit_vector_scaling(*known)
+    return Tuning(
+        threshold=threshold, temperature=fit_temperature(*known), scale=scale, shift=shift
+    )
 
 
 def _normalized(predictions: Predictions) -> np.ndarray:
@@ -44,22 +71,24 @@ def _normalized(predictions: Predictions) -> np.ndarray:
     return np.asarray(probabilities / probabilities.sum(1, keepdims=True))
 
 
-def score(
-    predictions: Predictions, *, threshold: float, temperature: float | None, positive: int | None
-) -> Run:
+def score(predictions: Predictions, *, tuning: Tuning, positive: int | None) -> Run:
     """Take the decisions of one run, its cases in sorted order."""
     order = np.argsort(np.array(predictions.case_ids), kind="stable")
     probabilities, y_true = _normalized(predictions)[order], predictions.y_true[order]
     if positive is None:
         decision = probabilities.argmax(1)
     else:
-        decision = np.where(probabilities[:, positive] >= threshold, positive, 1 - positive)
+        decision = np.where(probabilities[:, positive] >= tuning.threshold, positive, 1 - positive)
     sample = Sample(y_true, probabilities, decision, positive)
-    calibrated = None
-    if temperature is not None:
-        calibrated = replace(sample, probabilities=apply_temperature(probabilities, temperature))
+    calibrated = scaled = None
+    if tuning.temperature is not None:
+        softened = apply_temperature(probabilities, tuning.temperature)
+        calibrated = replace(sample, probabilities=softened)
+    if tuning.scale is not None and tuning.shift is not None:
+        mended = apply_vector_scaling(probabilities, scale=tuning.scale, shift=tuning.shift)
+        scaled = replace(sample, probabilities=mended)
     names = tuple(predictions.case_ids[place] for place in order)
-    return Run(predictions.model, predictions.seed, names, sample, calibrated)
+    return Run(predictions.model, predictions.seed, names, sample, calibrated, scaled)
 
 
 def pool_folds(runs: Sequence[Run]) -> list[Run]:
@@ -101,13 +130,17 @@ def _join(folds: Sequence[Run]) -> Run:
             samples[0].positive,
         )
 
-    calibrated = [run.calibrated for run in folds if run.calibrated is not None]
+    def all_of(samples: Sequence[Sample | None]) -> Sample | None:
+        known = [one for one in samples if one is not None]
+        return together(known) if len(known) == len(samples) else None
+
     return Run(
         folds[0].model,
         folds[0].seed,
         tuple(names[place] for place in order),
         together([run.sample for run in folds]),
-        together(calibrated) if len(calibrated) == len(folds) else None,
+        all_of([run.calibrated for run in folds]),
+        all_of([run.vector_scaled for run in folds]),
     )
 
 

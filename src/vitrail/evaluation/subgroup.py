@@ -1,5 +1,6 @@
 """Does the model serve every site alike? All metrics in each group, and the largest gap."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,21 @@ from vitrail.evaluation.scored import Run
 from vitrail.records import Estimate
 
 GAP_METRIC = "balanced_accuracy"
+_BANDS = ((18, "0 to 17"), (40, "18 to 39"), (60, "40 to 59"), (80, "60 to 79"))
+
+
+def age_band(age: str) -> str:
+    """Name the band of an age in years, as manifests and DICOM write it; empty where it is none.
+
+    Example:
+        >>> age_band("63"), age_band("081Y"), age_band("006M"), age_band("unknown")
+        ('60 to 79', '80 and older', '0 to 17', '')
+    """
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d*)?)([DWMY]?)", age.strip().upper())
+    if found is None:
+        return ""
+    years = float(found[1]) if found[2] in ("", "Y") else 0.0
+    return next((name for limit, name in _BANDS if years < limit), "80 and older")
 
 
 def subgroup(
@@ -48,4 +64,4 @@ def _only(run: Run, keep: np.ndarray) -> Run:
     s = run.sample
     cut = Sample(s.y_true[keep], s.probabilities[keep], s.decision[keep], s.positive)
     names = tuple(name for name, kept in zip(run.case_ids, keep.tolist(), strict=True) if kept)
-    return replace(run, case_ids=names, sample=cut, calibrated=None)
+    return replace(run, case_ids=names, sample=cut, calibrated=None, vector_scaled=None)

@@ -13,7 +13,7 @@ import numpy as np
 
 from vitrail.errors import DataError
 from vitrail.records import Predictions
-from vitrail.runfolder import read_csv, write_csv, write_text
+from vitrail.runfolder import read_csv, write_csv
 
 _KEYS = ("model", "seed", "fold", "case_id", "split", "y_true")
 _TOLERANCE = 1e-3
@@ -138,15 +138,3 @@ def _check_probabilities(one: Predictions, where: str) -> None:
         place = int(np.flatnonzero(bad)[0])
         came = f"{bad.sum()} rows like {one.case_ids[place]}: {values[place]}"
         raise DataError(where, came, rule, "pass softmax or sigmoid outputs, not logits")
-
-
-def write_medmnist(path: Path, predictions: Predictions) -> None:
-    """Write the CSV that MedMNIST's Evaluator reads: no header; row number, one score a class.
-
-    The rows keep the order of ``predictions``, which has to be that of the MedMNIST split.
-    """
-    lines = (
-        ",".join([str(place), *(f"{value:.9g}" for value in row)])
-        for place, row in enumerate(predictions.probabilities.tolist())
-    )
-    write_text(path, "\n".join(lines) + "\n")

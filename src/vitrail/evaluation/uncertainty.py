@@ -19,7 +19,9 @@ CONFORMAL_ERROR = 0.1
 ABSTENTION_RISK = 0.05
 
 
-def uncertainty(level: Level, classes: tuple[str, ...]) -> dict[str, Mapping[str, object]]:
+def uncertainty(
+    level: Level, classes: tuple[str, ...], *, risk: float = ABSTENTION_RISK
+) -> dict[str, Mapping[str, object]]:
     """Give prediction sets and abstention of each model's first seed that has validation cases."""
     validation = {(run.model, run.seed): run for run in level.runs.get("validation", ())}
     found: dict[str, Mapping[str, object]] = {}
@@ -29,7 +31,7 @@ def uncertainty(level: Level, classes: tuple[str, ...]) -> dict[str, Mapping[str
             found[model] = {
                 "seed": seeds[0].seed,
                 "conformal": _conformal(known, seeds[0], classes=classes),
-                "abstention": _abstention(known, seeds[0]),
+                "abstention": _abstention(known, seeds[0], risk=risk),
             }
     return found
 
@@ -66,16 +68,16 @@ def _confidence(run: Run) -> tuple[Bool[np.ndarray, " case"], Float[np.ndarray, 
     return run.sample.y_true == probabilities.argmax(1), probabilities.max(1)
 
 
-def _abstention(known: Run, tested: Run) -> dict[str, object]:
+def _abstention(known: Run, tested: Run, *, risk: float) -> dict[str, object]:
     """Find the confidence above which at most the stated share is wrong, and count."""
     right, confidence = _confidence(known)
-    threshold = abstention_threshold(right, confidence, risk=ABSTENTION_RISK)
+    threshold = abstention_threshold(right, confidence, risk=risk)
     if threshold is None:
-        return {"risk": ABSTENTION_RISK, "threshold": None}
+        return {"risk": risk, "threshold": None}
     right, confidence = _confidence(tested)
     kept = confidence >= threshold
     return {
-        "risk": ABSTENTION_RISK,
+        "risk": risk,
         "threshold": threshold,
         "decided": _share(kept),
         "wrong": _share(~right[kept]),

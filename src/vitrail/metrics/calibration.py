@@ -54,6 +54,29 @@ def binned(
     )
 
 
+def calibration_deviations(
+    outcome: Bool[np.ndarray, " case"],
+    probability: Float[np.ndarray, " case"],
+    *,
+    weights: Weights | None = None,
+    edges: Float[np.ndarray, " edge"] | None = None,
+) -> Float[np.ndarray, "*resample bin"]:
+    """Give bin by bin: observed frequency minus stated probability, times its share of cases.
+
+    The sizes of these sum to the plug-in calibration error; their signs are what
+    :func:`~vitrail.metrics.interval.folded_interval` needs to take chance out of it.
+
+    Args:
+        outcome: Whether it happened.
+        probability: What was stated for it.
+        weights: Of resamples.
+        edges: Of the bins; :func:`equal_count_edges` makes the error the adaptive one.
+    """
+    bins = equal_width_edges() if edges is None else edges
+    count, happened, stated = binned(outcome, probability, edges=bins, weights=weights)
+    return ratio(happened - stated, count.sum(-1, keepdims=True))
+
+
 def expected_calibration_error(
     outcome: Bool[np.ndarray, " case"],
     probability: Float[np.ndarray, " case"],
@@ -63,17 +86,19 @@ def expected_calibration_error(
 ) -> Values:
     """Mean distance, over bins, of the stated probability from the observed frequency.
 
+    This is the plug-in value of the literature. It counts chance as miscalibration and is too high,
+    the more so the fewer cases there are.
+
     Args:
         outcome: Whether it happened.
         probability: What was stated for it.
         weights: Of resamples.
         edges: Of the bins; :func:`equal_count_edges` makes it the adaptive error.
 
-    Source: guo2017, eq. 3; nixon2019 (adaptive).
+    Source: guo2017, eq. 3; nixon2019 (adaptive); roelofs2022 (the bias).
     """
-    bins = equal_width_edges() if edges is None else edges
-    count, happened, stated = binned(outcome, probability, edges=bins, weights=weights)
-    return ratio(np.abs(happened - stated).sum(-1), count.sum(-1))
+    found = calibration_deviations(outcome, probability, weights=weights, edges=edges)
+    return np.asarray(np.abs(found).sum(-1))
 
 
 def calibration_intercept_slope(

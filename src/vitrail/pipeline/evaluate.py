@@ -1,7 +1,7 @@
 """``vitrail evaluate``: stored models predict, predictions become numbers with intervals."""
 
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -10,72 +10,114 @@ from torch import nn
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.split import analysis_unit
-from vitrail.evaluation.evaluate import AnalysisPlan, count_opening, to_json
+from vitrail.evaluation.evaluate import count_opening, to_json
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
-from vitrail.evaluation.table import write_predictions
+from vitrail.evaluation.medmnist import write_medmnist
+from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
+from vitrail.pipeline.analysis import Asked, analysis
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.crossvalidation import Folds
-from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
+from vitrail.pipeline.ledger import Result, entries, hash_of, require_run, stage
 from vitrail.pipeline.train import Training, dataset, trainings
 from vitrail.records import Cohort, Predictions, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
 from vitrail.training.fit import predict
 
 _PARTS: tuple[SplitName, ...] = ("validation", "test")
-_HEADLINE = ("roc_auc_score", "balanced_accuracy_score", "accuracy_score")
+_HEADLINE = ("roc_auc_score", "balanced_accuracy", "accuracy")
 
 
-def evaluate(run: RunFolder, *, command: str = "", progress: Progress = no_progress) -> Result:
+def evaluate(
+    run: RunFolder,
+    asked: Asked | None = None,
+    *,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Result:
     """Write ``predictions.csv`` and ``evaluation.json`` from the stored models.
+
+    Models that predicted already do not predict again; a new question to their predictions is one
+    more look at the test set, and counted.
 
     Args:
         run: Holds the plan, the split and the trained models.
+        asked: How the numbers are to be made; what it leaves open stays as it was asked before.
         command: The exact command line.
         progress: Told of each batch and resample.
 
     Raises:
+        InputError: If what is asked cannot be done.
+        LeakageError: If the split is not the one that the certificate was written for.
         RunFolderError: If something is missing; the message names the verb that makes it.
     """
     require_run(run)
+    before = entries(run).get("evaluate", {}).get("result", {})
+    asked = (asked or Asked()).after(before.get("asked", {}))
+    asked.plan()
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     described = [run.require(training.folder / bundle.DESCRIPTION, "train") for training in wanted]
+    models = hash_of(plan.fingerprint(), run.split, *described)
+
+    def work() -> Result:
+        if not run.predictions.exists() or before.get("models") != models:
+            write_predictions(
+                run.predictions, _predictions(run, plan, cohort=cohort, progress=progress)
+            )
+        content = _evaluate(run, plan, asked, cohort=cohort, progress=progress)
+        write_json(run.evaluation, content)
+        made = {"models": models, "asked": asdict(asked)}
+        return {"evaluation": content, "summary": sentences(content), **made}
+
     return stage(
         "evaluate",
         run,
-        inputs=hash_of(plan.fingerprint(), run.split, *described),
+        inputs=hash_of(models, repr(asked), run.tuning),
         outputs=(run.predictions, run.evaluation),
-        work=lambda: _evaluate(run, plan, cohort=cohort, progress=progress),
+        work=work,
         command=command,
     )
 
 
-def _evaluate(run: RunFolder, plan: Plan, *, cohort: Cohort, progress: Progress) -> Result:
-    """Predict, evaluate, write."""
+def _predictions(
+    run: RunFolder, plan: Plan, *, cohort: Cohort, progress: Progress
+) -> list[Predictions]:
+    """Let every model say what it thinks of its validation and test cases."""
     folds = crossvalidation.read(run, cohort, plan=plan)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     predictions = []
     for done, training in enumerate(wanted, start=1):
         predictions += _predict(training, plan, cohort=cohort, folds=folds)
         progress("predict", done=done, total=len(wanted), note=str(training))
-    if folds.share_test:
-        predictions = crossvalidation.together(predictions)
-    write_predictions(run.predictions, predictions)
-    tested = [case for case in cohort if case.case_id in folds.tested]
+    return crossvalidation.together(predictions) if folds.share_test else predictions
+
+
+def _evaluate(
+    run: RunFolder, plan: Plan, asked: Asked, *, cohort: Cohort, progress: Progress
+) -> dict[str, Any]:
+    """Make the record of the predictions."""
+    folds = crossvalidation.read(run, cohort, plan=plan)
+    openings = count_opening(previous(run))
     evaluation = evaluate_predictions(
-        predictions,
+        [said for said in read_predictions(run.predictions) if said.split != "external"],
         clusters=folds.groups,
-        unit=analysis_unit(tested),
+        unit=analysis_unit([case for case in cohort if case.case_id in folds.tested]),
+        positive_class=asked.positive_class,
         seed=plan.seed.value,
-        plan=analysis(run, cohort, folds=folds, openings=count_opening(previous(run))),
+        plan=analysis(run, cohort, folds=folds, openings=openings, asked=asked),
         progress=progress,
     )
-    content = to_json(evaluation)
-    write_json(run.evaluation, content)
-    return {"evaluation": content, "summary": sentences(content)}
+    return to_json(evaluation)
+
+
+def for_medmnist(run: RunFolder, flag: str) -> list[str]:
+    """Write each model's answers to a MedMNIST test set, and say where they are."""
+    tested = [said for said in read_predictions(run.predictions) if said.split == "test"]
+    files = [write_medmnist(run.root / "medmnist", said, flag=flag) for said in tested]
+    return [f"for MedMNIST's Evaluator: {file}" for file in files]
 
 
 def previous(run: RunFolder) -> Mapping[str, Any] | None:
@@ -83,25 +125,6 @@ def previous(run: RunFolder) -> Mapping[str, Any] | None:
     if not run.evaluation.exists():
         return None
     return cast("Mapping[str, Any]", read_json(run.evaluation))
-
-
-def analysis(run: RunFolder, cohort: Cohort, *, folds: Folds, openings: int) -> AnalysisPlan:
-    """Say what the numbers are held against: the training classes, the shortcuts, the sites.
-
-    Args:
-        run: Holds ``audit.json``.
-        cohort: Every case whose site may be known.
-        folds: The parts of the run's cases.
-        openings: How often the test set was looked at, this time included.
-    """
-    audit = cast("Mapping[str, Any]", read_json(run.audit))
-    sites = {case.case_id: case.site for case in cohort if case.site}
-    return AnalysisPlan(
-        training_counts=Counter(case.label for case in cohort if case.case_id in folds.trained),
-        shortcuts=audit["shortcuts"],
-        subgroups={"site": sites} if len(set(sites.values())) > 1 else {},
-        test_openings=openings,
-    )
 
 
 def _predict(training: Training, plan: Plan, *, cohort: Cohort, folds: Folds) -> list[Predictions]:
@@ -162,5 +185,8 @@ def sentences(content: Mapping[str, Any], *, part: str = "test") -> list[str]:
                 said.append(f"{part} {model} {name} {one['value']:.3f}{span}, n = {one['n']}")
     if part == "test":
         said += [comparison["sentence"] for comparison in content["comparisons"]]
-        said.append(f"the test set was opened {content['test_openings']} times so far")
+        said.append(
+            f"the test set was opened {content['test_openings']} times so far; configurations "
+            f"tried: {content['configurations_tried']}"
+        )
     return said + list(content["warnings"])

@@ -16,8 +16,9 @@ from vitrail.evaluation.evaluate import to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
+from vitrail.pipeline.analysis import Asked, analysis
 from vitrail.pipeline.choices import Plan, read_plan
-from vitrail.pipeline.evaluate import analysis, evaluate, predict_cases, previous, sentences
+from vitrail.pipeline.evaluate import evaluate, predict_cases, previous, sentences
 from vitrail.pipeline.ledger import Result, entries, stage
 from vitrail.pipeline.train import trainings
 from vitrail.records import Case, Cohort, Predictions, Progress, no_progress
@@ -31,6 +32,7 @@ def evaluate_external(
     run: RunFolder,
     folder: Path | None,
     *,
+    asked: Asked | None = None,
     manifest: Path | None = None,
     command: str = "",
     progress: Progress = no_progress,
@@ -43,6 +45,7 @@ def evaluate_external(
     Args:
         run: A trained run; it is evaluated on its own test cases first if it was not yet.
         folder: The pictures of the other source; None where a manifest lists them.
+        asked: As for the run's own numbers, which are made again if it says something new.
         manifest: A CSV that lists them; its paths are relative to it.
         command: The exact command line.
         progress: Told of each picture, batch and resample.
@@ -51,7 +54,7 @@ def evaluate_external(
         DataError: If the pictures are of classes that the run does not know, or are the run's own.
         RunFolderError: If something is missing; the message names the verb that makes it.
     """
-    evaluate(run, command=command, progress=progress)
+    asked = Asked(**evaluate(run, asked, command=command, progress=progress)["asked"])
     plan = read_plan(run.plan)
     own = load_cohort(run.cohort)
     other = _read(folder, manifest)
@@ -63,7 +66,7 @@ def evaluate_external(
         inputs=None,
         outputs=(run.predictions, run.evaluation),
         work=lambda: _evaluate(
-            run, plan, own=own, other=other, openings=openings, progress=progress
+            run, plan, asked, sets=(own, other), openings=openings, progress=progress
         ),
         command=command,
     )
@@ -82,13 +85,15 @@ def _read(folder: Path | None, manifest: Path | None) -> Cohort:
 def _evaluate(
     run: RunFolder,
     plan: Plan,
+    asked: Asked,
     *,
-    own: Cohort,
-    other: Cohort,
+    sets: tuple[Cohort, Cohort],
     openings: int,
     progress: Progress,
 ) -> Result:
     """Predict the other cases and evaluate all sets again, the run's own unchanged."""
+    own, other = sets
+    before = previous(run) or {}
     found = audit(other, progress=progress)
     readable = found.readable(other)
     cases = tuple(_renamed(case) for case in readable)
@@ -106,11 +111,12 @@ def _evaluate(
         [*kept, *added],
         clusters={**folds.groups, **_clusters(cases, pairs)},
         unit=analysis_unit(case for case in own if case.case_id in folds.tested),
+        positive_class=asked.positive_class,
         seed=plan.seed.value,
-        plan=analysis(run, own, folds=folds, openings=(previous(run) or {})["test_openings"]),
+        plan=analysis(run, own, folds=folds, openings=before["test_openings"], asked=asked),
         progress=progress,
     )
-    content = _beside(previous(run) or {}, to_json(evaluation))
+    content = _beside(before, to_json(evaluation))
     write_predictions(run.predictions, [*kept, *added])
     write_json(run.evaluation, content)
     left_out = f"{len(found.unreadable)} unreadable and left out"
@@ -126,7 +132,7 @@ def _beside(own: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """Put the external set's part of a new record beside the run's own, which stays as it is."""
     parts = {
         name: {**own[name], "external": found[name]["external"]}
-        for name in ("sets", "image_level", "calibrated", "by_class", "curves")
+        for name in ("sets", "image_level", "calibrated", "vector_scaled", "by_class", "curves")
         if "external" in found[name]
     }
     said = list(dict.fromkeys([*own["warnings"], *found["warnings"]]))

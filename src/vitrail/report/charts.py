@@ -9,7 +9,7 @@ from markupsafe import Markup
 from vitrail.report.contents import Contents, Object, Training
 from vitrail.report.figures import UNIT, Axis, Point, Series, bars, chart, nice_axis
 from vitrail.report.multiples import Panel, multiples
-from vitrail.report.tables import METRICS, metric_name, model_name, number
+from vitrail.report.tables import METRICS, csv_address, metric_name, model_name, number
 
 QUIET = 3
 """Style of what stands beside the thing itself: training loss, the reference."""
@@ -192,6 +192,12 @@ class Confusion:
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
 
+    @property
+    def csv(self) -> str:
+        """The counts as a ``data:`` address."""
+        rows = [(name, *row) for name, row in zip(self.classes, self.counts, strict=True)]
+        return csv_address(("truth", *(f"decided {name}" for name in self.classes)), rows)
+
     def share(self, truth: int, decision: int) -> float:
         """Return a cell's share of its row, 0 for an empty row."""
         total = sum(self.counts[truth])
@@ -203,18 +209,23 @@ def confusions(contents: Contents) -> tuple[Confusion, ...]:
     found = []
     for model in contents.models:
         stored = drawn(contents, model).get("confusion")
-        if isinstance(stored, Mapping):
-            counts = stored["counts"]
-            classes = tuple(stored["classes"])
-        elif model in contents.judged and set(contents.truth.values()) <= set(contents.classes):
-            counts = _count(contents, model)
-            classes = contents.classes
-        else:
+        labels = drawn(contents, model).get("labels")
+        if isinstance(labels, Mapping):
+            found += [_confusion(model, one["confusion"], seed=0) for one in labels.values()]
             continue
-        rows = tuple(tuple(int(one) for one in row) for row in counts)
-        seed = drawn(contents, model).get("seed", 0)
-        found.append(Confusion(seed=seed, model=model, classes=classes, counts=rows))
+        if isinstance(stored, Mapping):
+            found.append(_confusion(model, stored, seed=drawn(contents, model).get("seed", 0)))
+            continue
+        if model in contents.judged and set(contents.truth.values()) <= set(contents.classes):
+            counted = {"classes": contents.classes, "counts": _count(contents, model)}
+            found.append(_confusion(model, counted, seed=0))
     return tuple(found)
+
+
+def _confusion(model: str, stored: Object, *, seed: object) -> Confusion:
+    """Read a confusion matrix."""
+    rows = tuple(tuple(int(one) for one in row) for row in stored["counts"])
+    return Confusion(seed=seed, model=model, classes=tuple(stored["classes"]), counts=rows)
 
 
 def _count(contents: Contents, model: str) -> list[list[int]]:

@@ -10,7 +10,7 @@ from vitrail.report.charts import QUIET, drawn
 from vitrail.report.contents import Contents, Object, read
 from vitrail.report.curves import Subject, curve_figures
 from vitrail.report.page import hashes, panes, templates, title
-from vitrail.report.results import Headline, comparison, comparisons, metrics_table
+from vitrail.report.results import Headline, comparison, comparisons, comparisons_csv, metrics_table
 from vitrail.report.sentences import HEADLINE, unit
 from vitrail.report.tables import choices, interval, metric_name, model_name, number
 from vitrail.runfolder import RunFolder, read_json
@@ -65,6 +65,7 @@ def build(runs: Sequence[RunFolder], *, compared: Path | None = None) -> str:
             table=side_by_side(named),
             curves=curve_figures(_subjects(named)),
             comparisons=comparisons(stated, name=name),
+            comparisons_csv=comparisons_csv(stated),
             choices=differing_choices(named),
             limits=_limits(named),
             made=[

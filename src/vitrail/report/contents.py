@@ -72,11 +72,13 @@ class Judged:
         probabilities: Mean over the trainings, one a class.
         decision: Name of the class that the model chose.
         trainings: Number of trainings behind the mean.
+        ends: The lowest and the highest probability over the trainings, one a class.
     """
 
     probabilities: tuple[float, ...]
     decision: str
     trainings: int
+    ends: tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,11 +288,13 @@ def _judged(
     for model, cases in gathered.items():
         threshold = _threshold(points.get(model))
         for case_id, rows in cases.items():
-            mean = np.asarray(rows, dtype=np.float64).mean(axis=0)
+            stated = np.asarray(rows, dtype=np.float64)
+            mean = stated.mean(axis=0)
             judged.setdefault(model, {})[case_id] = Judged(
                 probabilities=tuple(float(value) for value in mean),
                 decision=_decide(mean, classes, positive=positive, threshold=threshold),
                 trainings=len(rows),
+                ends=(tuple(stated.min(axis=0).tolist()), tuple(stated.max(axis=0).tolist())),
             )
     return judged
 

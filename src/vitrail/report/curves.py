@@ -74,7 +74,28 @@ def curve_figures(subjects: Sequence[Subject], *, part: str = "test set") -> tup
         *_class_figures(subjects, _PRECISION_RECALL, part),
         *(figure for one in subjects for figure in _calibration(one, part)),
         *_decision(subjects, part),
+        *(
+            figure
+            for label in _labels(subjects)
+            for figure in _of_label(subjects, label, part=part)
+        ),
     )
+
+
+def _labels(subjects: Sequence[Subject]) -> list[str]:
+    """Name the labels, where a case can have several."""
+    return list(dict.fromkeys(name for one in subjects for name in one.curves.get("labels") or ()))
+
+
+def _of_label(subjects: Sequence[Subject], label: str, *, part: str) -> list[Figure]:
+    """Draw what is measured of each label by itself: calibration and decision curves."""
+    own = [
+        replace(one, curves=curves, positive=label)
+        for one in subjects
+        if (curves := (one.curves.get("labels") or {}).get(label))
+    ]
+    figures = [figure for one in own for figure in _calibration(one, part)] + _decision(own, part)
+    return [replace(figure, name=f"{label}: {figure.name}") for figure in figures]
 
 
 def _class_figures(subjects: Sequence[Subject], kind: _Kind, part: str) -> list[Figure]:
@@ -174,15 +195,19 @@ def _operating_point(one: Subject, kind: _Kind) -> tuple[Point, str] | None:
 def _calibration(one: Subject, part: str) -> list[Figure]:
     """Draw one model's reliability diagram, before and after temperature scaling."""
     before = _bins(one, "calibration")
-    after = _bins(one, "calibration_after")
     if before is None:
         return []
+    after = _bins(one, "calibration_after")
+    vector = _bins(one, "calibration_vector")
     lines = [before]
     if after is not None:
         lines = [
             replace(before, name="as trained", style=QUIET),
             replace(after, name="after temperature scaling"),
         ]
+    if vector is not None:
+        other = (one.style + 1) % QUIET
+        lines.append(replace(vector, name="after vector scaling", style=other, band=()))
     name = f"Calibration: {one.name}"
     what = f"“{one.positive}”" if one.positive else "the likeliest class"
     said = (
@@ -191,6 +216,8 @@ def _calibration(one: Subject, part: str) -> list[Figure]:
     )
     if after is not None:
         said += " The temperature was fitted on validation cases; it changes no ranking."
+    if vector is not None:
+        said += " Vector scaling has a scale and a shift a class; its intervals are in the file."
     x = Axis(name="stated probability", low=0.0, high=1.0, ticks=UNIT)
     y = Axis(name="observed frequency", low=0.0, high=1.0, ticks=UNIT)
     return [
@@ -198,7 +225,7 @@ def _calibration(one: Subject, part: str) -> list[Figure]:
             name=name,
             drawing=chart(lines, x=x, y=y, title=f"{name}, {part}.", diagonal=True),
             caption=" ".join(part for part in (said, _seeds([one])) if part),
-            csv=_csv(lines, ("probability", "frequency")),
+            csv=_csv([*lines[:2], vector] if vector else lines, ("probability", "frequency")),
         )
     ]
 

@@ -10,6 +10,7 @@ import numpy as np
 from vitrail.report.contents import Contents, Judged
 from vitrail.report.maps import Legend, Map, legend_of, methods_of, overlays, read_maps
 from vitrail.report.pictures import data_uri, outline, read_picture, wall
+from vitrail.report.tables import number
 from vitrail.report.trust import Strip, strip
 from vitrail.runfolder import file_name
 
@@ -27,13 +28,17 @@ _TILE_PX = 72
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What one model said of a case: rows of (class, probability), and whether it was right."""
+    """What one model said of a case: rows of (class, probability), and whether it was right.
+
+    ``doubt`` says in words how sure it was: how its trainings differ, or its prediction set.
+    """
 
     model: str
     probabilities: tuple[tuple[str, float], ...]
     decision: str
     right: bool
     trainings: int
+    doubt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +267,25 @@ def _said(contents: Contents, case_id: str, *, model: str) -> Said:
         decision=judged.decision,
         right=is_right(contents.truth[case_id], judged),
         trainings=judged.trainings,
+        doubt=_doubt(contents, judged, model=model),
     )
+
+
+def _doubt(contents: Contents, judged: Judged, *, model: str) -> str:
+    """Say how a model's trainings differ on a case, or which classes one training leaves open."""
+    if judged.trainings > 1:
+        place = contents.classes.index(judged.decision)
+        low, high = (number(end[place], digits=2) for end in judged.ends)
+        return f"{judged.decision}: {low} to {high} over {judged.trainings} trainings"
+    stated = contents.evaluation.get("uncertainty", {}).get(model, {}).get("conformal")
+    if not stated or contents.evaluation.get("unit") != "image":
+        return ""
+    left = [
+        name
+        for name, value in zip(contents.classes, judged.probabilities, strict=True)
+        if value >= stated["thresholds"].get(name, 0.0)
+    ]
+    return f"not ruled out: {', '.join(left) or 'nothing'}"
 
 
 def _walls(contents: Contents) -> list[Wall]:

@@ -8,7 +8,14 @@ from typing import Any
 from vitrail.report.charts import Figure, drawn, style_of
 from vitrail.report.contents import Contents, Object
 from vitrail.report.curves import Subject, curve_figures
-from vitrail.report.tables import METRICS, csv_address, metric_name, model_name, number
+from vitrail.report.tables import (
+    METRICS,
+    csv_address,
+    metric_name,
+    model_name,
+    number,
+    percent,
+)
 
 OWN_SETS = frozenset({"train", "validation", "test"})
 """Sets of the run's own split; any other came from elsewhere."""
@@ -117,6 +124,10 @@ def side_tables(contents: Contents) -> tuple[tuple[str, Headline], ...]:
             headline(contents, kind="calibrated"),
         ),
         (
+            "The same test set after vector scaling (fitted on validation)",
+            headline(contents, kind="vector_scaled"),
+        ),
+        (
             "The validation set (it chose the epoch and the threshold, so these are too good)",
             headline(contents, part="validation"),
         ),
@@ -188,6 +199,14 @@ def comparisons(
     )
 
 
+def comparisons_csv(stated: Sequence[Object]) -> str:
+    """Write paired comparisons at full precision, as a ``data:`` address; empty without any."""
+    names = "a b metric difference low high p_value p_value_holm exact_p_value exact_test method"
+    columns = names.split()
+    rows = [[_cell(one, column) for column in columns] for one in stated]
+    return csv_address(columns, rows) if rows else ""
+
+
 def comparison(one: Object, *, name: Callable[[str], str] = model_name) -> str:
     """Tell a comparison in the record's sentence, the models called as the page calls them."""
     text = str(one.get("sentence", "")).strip()
@@ -253,6 +272,7 @@ class Subgroup:
         metrics: Names of the shown metrics.
         rows: (group, one estimate a metric).
         gap: The largest gap in words, empty where there is none.
+        csv: Every metric of every group at full precision, as a ``data:`` address.
     """
 
     column: str
@@ -260,6 +280,7 @@ class Subgroup:
     metrics: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Object, ...]], ...]
     gap: str
+    csv: str
 
 
 def subgroups(contents: Contents) -> tuple[Subgroup, ...]:
@@ -275,10 +296,22 @@ def subgroups(contents: Contents) -> tuple[Subgroup, ...]:
                 for name, metrics in one["groups"].items()
             ),
             gap=_gap(one.get("gap") or {}),
+            csv=_groups_csv(one["groups"]),
         )
         for column, models in stated.items()
         for model, one in models.items()
     )
+
+
+def _groups_csv(groups: Mapping[str, Object]) -> str:
+    """Write every metric of every group."""
+    columns = ("value", "low", "high", "n", "spread", "method", "reason")
+    rows = [
+        (group, metric, *(_cell(one, column) for column in columns))
+        for group, metrics in groups.items()
+        for metric, one in metrics.items()
+    ]
+    return csv_address(("group", "metric", *columns), rows)
 
 
 def _gap(gap: Object) -> str:
@@ -292,9 +325,27 @@ def _gap(gap: Object) -> str:
 
 
 def openings(contents: Contents) -> str:
-    """Say how often the test set was opened, where it was counted."""
+    """Say how often the test set was opened, where it was counted, and what was chosen from."""
     opened = contents.evaluation.get("test_openings") or 0
-    return f"The test set was opened {opened} time{'s' * (opened != 1)}." if opened else ""
+    if not opened:
+        return ""
+    tried = contents.evaluation.get("configurations_tried") or 1
+    counted = f"The test set was opened {opened} time{'s' * (opened != 1)}."
+    if tried == 1:
+        return f"{counted} Configurations tried: 1, nothing was tuned."
+    return f"{counted} Configurations tried: {tried}; validation cases chose this one."
+
+
+def prevalence(contents: Contents) -> str:
+    """Say what the predictive values at a stated prevalence mean, where they are stated."""
+    share = contents.evaluation.get("prevalence")
+    if share is None:
+        return ""
+    return (
+        f"PPV and NPV at the stated prevalence are those that the same sensitivity and specificity "
+        f"give where {percent(share)} of the people have “{contents.evaluation['positive_class']}” "
+        "(by Bayes)."
+    )
 
 
 def by_class(contents: Contents, *, part: str = "test") -> tuple[tuple[str, Headline], ...]:
@@ -328,7 +379,7 @@ def doubt(contents: Contents) -> Doubt | None:
     if not own:
         return None
     sets, rests = ([one[key] for one in own.values()] for key in ("conformal", "abstention"))
-    error, risk = _percent(sets[0]["error"]), _percent(rests[0]["risk"])
+    error, risk = percent(sets[0]["error"]), percent(rests[0]["risk"])
     promise = (
         "A prediction set names every class that cannot be ruled out; it was made on validation "
         f"cases so that it misses the truth of at most {error} of each class. Abstaining below a "
@@ -362,11 +413,6 @@ def _kept(one: Object) -> Iterator[tuple[str, Object]]:
     ):
         if key in rest:
             yield name, rest[key] | wilson
-
-
-def _percent(share: float) -> str:
-    """Write a share in percent."""
-    return f"{100 * share:g}\N{NO-BREAK SPACE}%"
 
 
 def shortcut_sentences(contents: Contents) -> tuple[str, ...]:

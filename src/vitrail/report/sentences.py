@@ -41,9 +41,20 @@ def _found(contents: Contents, model: str, *, metrics: Object) -> str:
         else f"told {len(contents.classes)} classes apart"
     )
     return (
-        f"On {count} {unit(contents, count)} that took no part in its training, the "
-        f"{model_name(model)} {task} with {_join(numbers)}."
+        f"On {count} {unit(contents, count)}{_unknown(contents)} that took no part in its "
+        "training, "
+        f"the {model_name(model)} {task} with {_join(numbers)}."
     )
+
+
+def _unknown(contents: Contents) -> str:
+    """Say how many test cases were counted as a patient of their own, for want of an id."""
+    tested = [row for name, row in contents.cases.items() if contents.parts.get(name) == "test"]
+    without = sum(not row.get("patient_id") for row in tested)
+    if not without or contents.evaluation.get("unit") != "patient":
+        return ""
+    many = f"{without} pictures without" if without > 1 else "one picture without"
+    return f" ({many} a patient id are counted as one each)"
 
 
 def _with_interval(estimate: Object) -> str:

@@ -36,6 +36,9 @@ METRICS = {
     "adaptive_calibration_error": "Adaptive calibration error",
     "calibration_intercept": "Calibration intercept",
     "calibration_slope": "Calibration slope",
+    "precision_at_prevalence": "PPV at the stated prevalence",
+    "negative_predictive_value_at_prevalence": "NPV at the stated prevalence",
+    "exact_match": "All labels right",
 }
 """How the page calls the metrics; the headline comes first."""
 
@@ -47,7 +50,8 @@ NOT_DEFINED = "not defined"
 
 def metric_name(metric: str) -> str:
     """Name a metric for people."""
-    return METRICS.get(metric, metric.replace("_", " ").capitalize())
+    named = METRICS.get(metric, metric.replace("_", " "))
+    return named[:1].upper() + named[1:]
 
 
 def model_name(model: str) -> str:
@@ -90,6 +94,16 @@ def interval(estimate: Object, *, digits: int = 3) -> str:
     if not isinstance(low, int | float) or not isinstance(high, int | float):
         return ""
     return f"{number(low, digits=digits)} to {number(high, digits=digits)}"
+
+
+def percent(share: float) -> str:
+    """Write a share in percent, with as many digits as it has.
+
+    Example:
+        >>> percent(0.025).replace(chr(160), " ")
+        '2.5 %'
+    """
+    return f"{100 * share:g}\N{NO-BREAK SPACE}%"
 
 
 def csv_address(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

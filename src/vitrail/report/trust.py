@@ -1,12 +1,17 @@
 """How far to trust the maps: ``faithfulness.json`` becomes a table and a strip beside each map."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vitrail.report.charts import Figure
 from vitrail.report.contents import Contents, Object
+from vitrail.report.figures import UNIT, Axis, Series, chart, nice_axis
 from vitrail.report.results import Headline, metrics_table
-from vitrail.report.tables import interval, number, plain
+from vitrail.report.tables import csv_address, interval, number, plain
+
+_SHOWN = 3
+"""Methods that a removal figure draws, the best by mean rank, beside one control."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,7 @@ class Trust:
         warnings: Sentences that belong beside the table.
         refused: (method or test, reason).
         settings: What was chosen, in words.
+        figures: The curves behind the removal gain, one figure a way of hiding patches.
     """
 
     opening: str
@@ -91,6 +97,7 @@ class Trust:
     warnings: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
     settings: str
+    figures: tuple[Figure, ...]
 
 
 def trust(contents: Contents) -> Trust | None:
@@ -121,7 +128,60 @@ def trust(contents: Contents) -> Trust | None:
         warnings=tuple(map(str, bench.get("warnings") or ())),
         refused=tuple((name, str(why)) for name, why in (bench.get("refused") or {}).items()),
         settings=plain(bench.get("settings") or {}),
+        figures=tuple(_removal(bench, methods=methods, controls=controls)),
     )
+
+
+def _removal(bench: Object, *, methods: list[str], controls: tuple[str, ...]) -> Iterator[Figure]:
+    """Draw what is left of the class while patches are hidden, most and least relevant first."""
+    stored: Mapping[str, Any] = bench.get("curves") or {}
+    fractions = [float(value) for value in stored.get("fractions") or ()]
+    for hiding, curves in stored.items():
+        if hiding == "fractions":
+            continue
+        drawn = [name for name in (*methods[:_SHOWN], *controls[:1]) if name in curves]
+        for order in ("most", "least"):
+            lines = [
+                _curve(name, curves[name][order], fractions=fractions, style=place)
+                for place, name in enumerate(drawn)
+            ]
+            name = f"Hiding by {hiding.replace('_', ' ')}, {order} relevant first"
+            good = "falls early" if order == "most" else "stays high for long"
+            values = [end for line in lines for _, low, high in line.band for end in (low, high)]
+            yield Figure(
+                name=name,
+                drawing=chart(
+                    lines,
+                    x=Axis(name="share of the patches hidden", low=0.0, high=1.0, ticks=UNIT),
+                    y=nice_axis("what is left of the class", [0.0, *values]),
+                    title=f"{name}.",
+                ),
+                caption=f"A map that found what matters {good}. The removal gain is the area "
+                f"between the two orders. Shaded: 95\N{NO-BREAK SPACE}% interval.",
+                csv=_removal_csv(curves, order, fractions=fractions),
+            )
+
+
+def _curve(
+    name: str, steps: Sequence[Sequence[float]], *, fractions: Sequence[float], style: int
+) -> Series:
+    """Make a line of its steps ``[height, low, high]``."""
+    return Series(
+        name=name.replace("_", " "),
+        points=[(x, step[0]) for x, step in zip(fractions, steps, strict=False)],
+        style=style,
+        band=[(x, step[1], step[2]) for x, step in zip(fractions, steps, strict=False)],
+    )
+
+
+def _removal_csv(curves: Mapping[str, Any], order: str, *, fractions: Sequence[float]) -> str:
+    """Write the curves of every method, the drawn ones and the others."""
+    rows = [
+        (name, x, *step)
+        for name, both in curves.items()
+        for x, step in zip(fractions, both[order], strict=False)
+    ]
+    return csv_address(("method", "share_hidden", "height", "low", "high"), rows)
 
 
 def _method(bench: Object, name: str) -> tuple[str, bool | None, bool | None, str, str]:

@@ -146,3 +146,20 @@ def test_a_cohort_comes_back_as_it_was_written(folder, tmp_path):
     (tmp_path / "run" / "cohort.json").unlink()
     with pytest.raises(RunFolderError, match="repeat `vitrail inspect`"):
         load_cohort(tmp_path / "run" / "cohort.csv")
+
+
+def test_further_columns_that_tell_groups_apart_become_attributes(folder, tmp_path, caplog):
+    caplog.set_level("INFO", logger="vitrail")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    lines = [
+        f"{name},{name.split('/')[0]},{'fm'[place % 2]},{20 + place},{'x' * place},one\n"
+        for place, name in enumerate(files)
+    ]
+    text = "path,label,Sex,age,note,vendor\n" + "".join(lines)
+    cohort = read_manifest(manifest(folder, text + ""))
+    assert cohort.cases[3].attributes["sex"] in "fm"
+    assert {case.attributes["age"] for case in cohort} == {str(20 + k) for k in range(12)}
+    assert set(cohort.cases[0].attributes) <= {"sex", "age", "note"}
+    assert "columns left out: vendor" in caplog.text
+    write_cohort(tmp_path / "cohort.csv", cohort)
+    assert load_cohort(tmp_path / "cohort.csv") == cohort

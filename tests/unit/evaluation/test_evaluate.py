@@ -219,3 +219,49 @@ def test_the_positive_class_is_the_one_not_named_like_a_negative():
     assert positive_index(("a", "b", "c"), None) is None
     with pytest.raises(InputError, match="it is one of a, b"):
         positive_index(("a", "b"), "x")
+
+
+def test_a_calibration_error_is_stated_without_chance_and_beside_its_plug_in_value(predict, alone):
+    blocks = [predict(split="validation", num_cases=200), predict(num_cases=200)]
+    found = evaluate(blocks, clusters=alone(blocks), unit="patient", resamples=200)
+    for level in (found.sets, found.calibrated, found.vector_scaled):
+        error = level["test"]["vit"]["expected_calibration_error"]
+        plug_in = float(error.reason.split()[0])
+        assert error.low <= error.value <= error.high
+        assert error.value < plug_in
+        assert "test inversion" in error.method
+
+
+def test_vector_scaling_mends_what_temperature_cannot(predict, alone):
+    def shifted(block):
+        odds = block.probabilities * np.array([1.0, 6.0])
+        return replace(block, probabilities=odds / odds.sum(1, keepdims=True))
+
+    blocks = [shifted(predict(split="validation", num_cases=400)), shifted(predict(num_cases=300))]
+    found = evaluate(blocks, clusters=alone(blocks), unit="patient", resamples=20)
+    loss = [
+        level["test"]["vit"]["log_loss"].value
+        for level in (found.sets, found.calibrated, found.vector_scaled)
+    ]
+    assert loss[2] < min(loss[:2]) - 0.05
+    (point,) = found.operating_points["vit"]
+    assert len(point["scale"]) == len(point["shift"]) == 2
+    assert found.curves["test"]["vit"]["calibration_vector"]
+
+
+def test_configurations_tried_are_counted_and_told(predict, alone):
+    block = predict()
+    plan = AnalysisPlan(configurations_tried=27)
+    found = evaluate([block], clusters=alone([block]), unit="image", plan=plan, resamples=20)
+    assert found.configurations_tried == 27
+    assert any(said.startswith("27 configurations were tried") for said in found.warnings)
+
+
+def test_the_risk_of_abstaining_is_the_stated_one(predict, alone):
+    blocks = [predict(split="validation", num_cases=300, skill=4.0), predict(skill=4.0)]
+    plan = AnalysisPlan(risk=0.2)
+    found = evaluate(blocks, clusters=alone(blocks), unit="image", plan=plan, resamples=20)
+    assert found.uncertainty["vit"]["abstention"]["risk"] == 0.2
+    assert found.uncertainty["vit"]["abstention"]["threshold"] is not None
+    with pytest.raises(InputError, match="a risk lies between 0 and 1"):
+        AnalysisPlan(risk=1.0)

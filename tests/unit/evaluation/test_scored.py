@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vitrail.errors import DataError
-from vitrail.evaluation.scored import pool_folds, same_cases, score, tuned
+from vitrail.evaluation.scored import Tuning, pool_folds, same_cases, score, tuned
 from vitrail.metrics.decision import OperatingPoint
 from vitrail.records import Predictions
 
@@ -18,16 +18,18 @@ def predictions(names="abcd", *, fold=0, y_true=(0, 1, 0, 1)):
 
 
 def run(said):
-    return score(said, threshold=0.25, temperature=None, positive=1)
+    return score(said, tuning=Tuning(threshold=0.25), positive=1)
 
 
 def test_the_threshold_comes_from_validation_cases_and_is_a_half_without_them():
-    threshold, temperature = tuned(predictions(), point=OperatingPoint(), positive=1)
-    assert threshold == pytest.approx(0.25)
-    assert temperature > 0
-    assert tuned(None, point=OperatingPoint(), positive=1) == (0.5, None)
+    chosen = tuned(predictions(), point=OperatingPoint(), positive=1)
+    assert chosen.threshold == pytest.approx(0.25)
+    assert chosen.temperature > 0
+    assert len(chosen.scale) == len(chosen.shift) == 2
+    without = tuned(None, point=OperatingPoint(), positive=1)
+    assert (without.threshold, without.temperature, without.scale) == (0.5, None, None)
     fixed = OperatingPoint(rule="fixed", wanted=0.2)
-    assert tuned(None, point=fixed, positive=1) == (0.2, None)
+    assert tuned(None, point=fixed, positive=1).threshold == 0.2
 
 
 def test_cases_are_scored_in_sorted_order():

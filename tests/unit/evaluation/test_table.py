@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vitrail.errors import DataError
-from vitrail.evaluation.table import read_predictions, write_medmnist, write_predictions
+from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.records import Predictions
 
 
@@ -49,10 +49,3 @@ def test_an_empty_or_foreign_table_is_refused(tmp_path):
     (tmp_path / "p.csv").write_text("model,seed\nvit,0\n")
     with pytest.raises(DataError, match="it lacks fold, case_id, split, y_true"):
         read_predictions(tmp_path / "p.csv")
-
-
-def test_the_medmnist_table_has_a_row_number_and_a_score_for_each_class(tmp_path):
-    write_medmnist(tmp_path / "m.csv", predictions())
-    table = np.loadtxt(tmp_path / "m.csv", delimiter=",")
-    np.testing.assert_array_equal(table[:, 0], np.arange(12))
-    np.testing.assert_allclose(table[:, 1:], predictions().probabilities, rtol=1e-8)

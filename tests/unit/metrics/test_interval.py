@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
+from vitrail.errors import InputError
+from vitrail.metrics.calibration import calibration_deviations
 from vitrail.metrics.classification import roc_auc_score
 from vitrail.metrics.interval import (
     Draws,
@@ -12,6 +14,8 @@ from vitrail.metrics.interval import (
     bootstrap_interval,
     delong,
     delong_components,
+    folded_interval,
+    percentile,
     separated,
     wilson,
 )
@@ -136,3 +140,42 @@ def test_few_clusters_are_flagged_and_constant_draws_have_no_interval():
     assert np.isnan(low)
     assert np.isnan(high)
     assert kind == "none"
+
+
+def calibrated(generator, *, cases=120):
+    """Draw outcomes that happen exactly as often as stated, and resample the deviations."""
+    stated = generator.beta(1.2, 1.2, size=cases)
+    outcome = generator.random(cases) < stated
+    return bootstrap(
+        lambda weights: {"error": calibration_deviations(outcome, stated, weights=weights)},
+        np.arange(cases),
+        resamples=200,
+        seed=int(generator.integers(2**31)),
+    )["error"]
+
+
+def test_a_calibrated_model_is_called_so_although_its_plug_in_error_is_high():
+    generator = np.random.default_rng(0)
+    draws = [calibrated(generator) for _ in range(60)]
+    folded = [folded_interval(one) for one in draws]
+    assert np.mean([one.value for one in draws]) > 0.07  # chance alone
+    assert np.mean([low == 0 for _, low, _ in folded]) > 0.88
+    assert np.mean([percentile(one)[0] > 0 for one in draws]) == 1.0  # never holds the truth
+
+
+def test_the_interval_of_a_sum_of_sizes_holds_its_value_and_equals_a_literal_inversion():
+    generator = np.random.default_rng(1)
+    found = np.array([0.05, -0.02, 0.04])
+    noise = generator.normal(0, 0.02, (400, 3))
+    parts = np.concatenate([found + noise, found[None]])
+    draws = Draws(float(np.abs(found).sum()), np.abs(parts[:-1]).sum(1), np.empty(0), 50, parts)
+    value, low, high = folded_interval(draws)
+    assert low < value < high
+    for end, chance in ((low, 0.975), (value, 0.5), (high, 0.025)):
+        simulated = np.abs(found * end / draws.value + noise).sum(1)
+        assert np.mean(simulated <= draws.value) == pytest.approx(chance, abs=0.005)
+
+
+def test_only_a_sum_of_sizes_is_folded():
+    with pytest.raises(InputError, match="a sum of sizes comes with its signed parts"):
+        folded_interval(Draws(0.5, np.linspace(0, 1, 101), np.empty(0), 10))

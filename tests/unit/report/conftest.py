@@ -389,7 +389,16 @@ def _bench(run, methods, test):
                 },
                 "stability_score": {name: cell(0.8) for name in methods},
             },
-            "curves": {"fractions": [0.0, 0.5]},
+            "curves": {
+                "fractions": [0.0, 0.5, 1.0],
+                "tokens": {
+                    name: {
+                        "most": [[1.0, 1.0, 1.0], [0.3, 0.2, 0.4], [0.1, 0.0, 0.2]],
+                        "least": [[1.0, 1.0, 1.0], [0.8, 0.7, 0.9], [0.1, 0.0, 0.2]],
+                    }
+                    for name in (*methods, "random", "center")
+                },
+            },
             "ranks": {name: {"mean": 1.5, "best": 1.0, "worst": 2.0} for name in methods},
             "costs": {
                 name: {"passes": "one", "milliseconds": 12.0, "forwards": 1.2} for name in methods

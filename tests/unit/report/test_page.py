@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from vitrail.errors import InputError, RunFolderError
-from vitrail.evaluation.evaluate import evaluate, to_json
+from vitrail.evaluation.evaluate import AnalysisPlan, evaluate, to_json
 from vitrail.evaluation.table import read_predictions
 from vitrail.report.gallery import MOST_CASES
 from vitrail.report.page import build
@@ -114,6 +114,100 @@ def test_every_number_of_the_headline_table_is_the_records(make_run):
             assert shown == (
                 ["not defined"] if one["value"] is None else [number(part) for part in expected]
             )
+
+
+def really_evaluated(run, **options):
+    """Evaluate a run's predictions, its validation cases standing for themselves."""
+    predictions = read_predictions(run.predictions)
+    names = {name for one in predictions for name in one.case_ids}
+    plan = AnalysisPlan(
+        prevalence=0.02,
+        test_openings=3,
+        configurations_tried=27,
+        subgroups={"sex": {name: "fm"[place % 2] for place, name in enumerate(sorted(names))}},
+    )
+    found = evaluate(
+        [*predictions, *(replace(one, split="validation") for one in predictions)],
+        clusters={name: name for name in names},
+        unit="patient",
+        resamples=50,
+        plan=plan,
+        **options,
+    )
+    write_json(run.evaluation, to_json(found))
+    return read_json(run.evaluation)
+
+
+def shown(estimate):
+    """Say what a cell shows of an estimate: value, ends, spread."""
+    if estimate["value"] is None:
+        return ["not defined"]
+    ends = [estimate[key] for key in ("value", "low", "high", "spread")]
+    return [number(one) for one in ends if one is not None]
+
+
+SIDES = ("image_level", "calibrated", "vector_scaled")
+
+
+@pytest.mark.parametrize("classes", [("clear", "nodule"), ("air", "bone", "fat")])
+def test_every_number_on_the_page_is_the_records(make_run, classes):
+    run = make_run(classes=classes, cases=96, seeds=(0, 1))
+    record = really_evaluated(run)
+    page = build(run)
+    tables = re.findall(
+        r'<table class="numbers headline"[^>]*data-table="(\w+)">(.*?)</table>', page, re.S
+    )
+    stated = {"headline": [record["sets"]["test"]]}
+    stated["metrics"] = [record[side]["test"] for side in SIDES if record[side]]
+    stated["metrics"].append(record["sets"]["validation"])
+    stated["classes"] = [record["by_class"].get("test", {}).get(m) for m in ("vit", "cnn")]
+    checked = 0
+    for name, body in tables:
+        if name not in stated:
+            continue
+        source = stated[name].pop(0)
+        for metric, model, cell in re.findall(
+            r'<td data-metric="([^"]+)" data-model="([^"]+)">(.*?)</td>', body, re.S
+        ):
+            plain = re.sub(r"<sup>.*?</sup>", "", cell)
+            found = re.findall(r"\N{MINUS SIGN}?\d+\.\d{3}|not defined", plain)
+            assert found == shown(source[model][metric]), (name, metric, model)
+            checked += 1
+    assert checked > 100
+    assert not any(any(left) for key, left in stated.items() if key != "classes")
+    text = text_of(page)
+    for one in record["comparisons"]:
+        for value in (one["difference"], one["low"], one["high"]):
+            assert f"{value:+.3f}".replace("-", "\N{MINUS SIGN}") in text
+    for models in record["subgroups"]["sex"].values():
+        assert f"{number(models['gap']['gap'])} ({models['gap']['high']}" in text
+    for model in record["uncertainty"].values():
+        for share in model["conformal"]["coverage"].values():
+            assert number(share["value"]) in text
+
+
+def test_prevalence_openings_and_configurations_are_printed(make_run):
+    run = make_run(cases=48)
+    really_evaluated(run)
+    text = text_of(build(run))
+    assert "The test set was opened 3 times. Configurations tried: 27;" in text
+    assert "where 2 % of the people have" in text
+    assert "PPV at the stated prevalence" in text
+    assert "after vector scaling (fitted on validation)" in text
+
+
+def test_every_table_can_be_downloaded_at_full_precision(make_run):
+    run = make_run(cases=48)
+    record = really_evaluated(run)
+    page = build(run)
+    names = re.findall(r'download="([^"]+)\.csv"', page)
+    for name in ("comparisons", "subgroups-sex-vit", "confusion-vit-1", "confusion-cnn-2"):
+        assert name in names
+    address = re.search(r'download="comparisons.csv" href="([^"]*)"', page).group(1)
+    rows = list(csv.DictReader(io.StringIO(unquote(address.split(",", 1)[1]))))
+    assert [row["difference"] for row in rows] == [
+        str(one["difference"]) for one in record["comparisons"]
+    ]
 
 
 def test_the_downloaded_table_has_every_digit(make_run):
@@ -341,6 +435,27 @@ def test_the_bench_fills_the_trust_section(make_run):
     assert Tags(page).open == []
 
 
+def test_removal_curves_are_drawn_of_both_orders_with_every_method_in_the_file(make_run):
+    page = build(make_run(cases=24, methods=("libra",)))
+    text = text_of(page)
+    assert "Hiding by tokens, most relevant first" in text
+    address = re.search(r'download="hiding-by-tokens-least[^"]*" href="([^"]*)"', page).group(1)
+    rows = list(csv.DictReader(io.StringIO(unquote(address.split(",", 1)[1]))))
+    assert {row["method"] for row in rows} == {"rollout", "libra", "random", "center"}
+    assert [row["height"] for row in rows if row["method"] == "libra"] == ["1.0", "0.8", "0.1"]
+
+
+def test_pictures_without_a_patient_id_are_counted_in_the_summary(make_run):
+    run = make_run(cases=24)
+    rows = read_csv(run.cohort)
+    write_csv(run.cohort, [row | {"patient_id": ""} for row in rows], header=list(rows[0]))
+    assert "pictures without a patient id are counted as one each)" in text_of(build(run))
+
+
+def test_the_doubt_of_several_trainings_stands_beside_a_case(make_run):
+    assert re.search(r"0\.\d\d to 0\.\d\d over 2 trainings", text_of(build(make_run(seeds=(0, 1)))))
+
+
 def test_without_a_bench_the_page_says_that_maps_were_not_tested(make_run):
     assert "<code>vitrail bench</code>" in build(make_run(cases=24))
 
@@ -364,15 +479,7 @@ def test_a_checklist_that_does_not_exist_is_refused(make_run):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_what_evaluate_really_writes_is_drawn(make_run, seeds):
     run = make_run(cases=96, seeds=seeds)
-    predictions = read_predictions(run.predictions)
-    names = {name for one in predictions for name in one.case_ids}
-    found = evaluate(
-        [*predictions, *(replace(one, split="validation") for one in predictions)],
-        clusters={name: name for name in names},
-        unit="patient",
-        resamples=50,
-    )
-    write_json(run.evaluation, to_json(found))
+    really_evaluated(run)
     page = build(run)
     text = text_of(page)
     assert "after temperature scaling" in text
