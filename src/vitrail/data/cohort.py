@@ -21,7 +21,7 @@ from typing import cast
 
 from vitrail.data.raster import SUFFIXES
 from vitrail.errors import DataError, ManifestError, RunFolderError
-from vitrail.records import SPLITS, Case, Cohort, SplitName
+from vitrail.records import SPLITS, Case, Cohort, SplitName, join_labels
 from vitrail.runfolder import read_csv, read_json, write_csv, write_json
 
 COLUMNS = ("case_id", "path", "label", "patient_id", "group", "site", "split", "mask")
@@ -37,6 +37,7 @@ _SPLIT_NAMES: dict[str, SplitName] = {
 }
 NO_SPLIT: SplitName = ""
 _MASKS = "masks"
+_MOST_NUMBERS, _FEW_CASES = 10, 5
 _log = logging.getLogger("vitrail")
 
 
@@ -139,7 +140,8 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
 
     Commas, semicolons or tabs separate the cells; column names are read without regard to case;
     ``val`` and ``valid`` mean ``validation``; columns of other names are left out, and named in
-    the log.
+    the log. As soon as one label holds a bar (``a|b``), every case can have several labels, and an
+    empty one means none of them.
 
     Args:
         path: The CSV file.
@@ -155,9 +157,10 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
     rows, columns = _rows(path)
     for name in ("path", "label"):
         _require_column(path, name, columns=columns)
+    several = any("|" in row.get("label", "") for row in rows)
     cases = []
     for line, row in enumerate(rows, start=2):
-        cases.append(_case(f"{path}:{line}", row, root=root))
+        cases.append(_case(f"{path}:{line}", row, root=root, several=several))
     if not cases:
         raise ManifestError(str(path), "no rows", "one row a case is read", "fill the table")
     _refuse_repeats(path, cases)
@@ -198,16 +201,15 @@ def _require_column(path: Path, name: str, *, columns: Sequence[str]) -> None:
     )
 
 
-def _case(place: str, row: dict[str, str], *, root: Path) -> Case:
+def _case(place: str, row: dict[str, str], *, root: Path, several: bool) -> Case:
     """Check one row."""
     label, split = row.get("label", ""), row.get("split", "").lower()
-    if not label:
+    if not label and not several:
         raise ManifestError(
-            place, "an empty label", "every case has a label", "fill or drop the row"
-        )
-    if "|" in label:
-        raise ManifestError(
-            place, f"label {label!r}", "one label a case is read for now", "give one label"
+            place,
+            "an empty label",
+            "every case has a label",
+            "fill or drop the row; where cases can have several labels (a|b), write none as |",
         )
     if split and split not in _SPLIT_NAMES:
         nearest = difflib.get_close_matches(split, _SPLIT_NAMES, n=1)
@@ -216,13 +218,24 @@ def _case(place: str, row: dict[str, str], *, root: Path) -> Case:
     return Case(
         case_id="",
         path=_inside(place, row.get("path", ""), root=root),
-        label=label,
+        label=_canonical(label) if several else label,
         patient_id=row.get("patient_id", ""),
         group=row.get("group", ""),
         site=row.get("site", ""),
         split=_SPLIT_NAMES[split] if split else "",
         mask=_inside(place, row["mask"], root=root) if row.get("mask") else "",
     )
+
+
+def _canonical(label: str) -> str:
+    """Write several labels in one way: each once, in order of name, with a bar."""
+    return join_labels(sorted({name.strip() for name in label.split("|")} - {""}))
+
+
+def with_several_labels(cohort: Cohort) -> Cohort:
+    """Return a cohort with one label a case as one whose cases can have several."""
+    cases = (replace(case, label=_canonical(case.label)) for case in cohort)
+    return replace(cohort, cases=tuple(cases))
 
 
 def _inside(place: str, name: str, *, root: Path) -> str:
@@ -256,13 +269,22 @@ def _refuse_repeats(path: Path, cases: Sequence[Case]) -> None:
 def make_cohort(root: Path, cases: Iterable[Case], *, source: str) -> Cohort:
     """Order the cases, and refuse classes and splits that cannot be trained on."""
     ordered = tuple(sorted(cases, key=lambda case: case.case_id))
-    count = Counter(case.label for case in ordered)
+    _refuse_measurements([case.label for case in ordered], source)
+    count = Counter(name for case in ordered for name in case.labels)
     if len(count) < 2:
         raise DataError(
             source,
-            f"one class only ({next(iter(count))!r})",
+            f"one class only ({next(iter(count), '')!r})",
             "a classifier needs at least two classes",
             "add the pictures of another class",
+        )
+    everywhere = [name for name in sorted(count) if count[name] == len(ordered)]
+    if everywhere:
+        raise DataError(
+            source,
+            f"every case has the label {everywhere[0]!r}",
+            "a label is learned from cases with it and cases without it",
+            "drop the label, or add cases without it",
         )
     single = [label for label, cases_of in sorted(count.items()) if cases_of == 1]
     if single:
@@ -276,6 +298,22 @@ def make_cohort(root: Path, cases: Iterable[Case], *, source: str) -> Cohort:
     return Cohort(root=root, cases=ordered, classes=tuple(sorted(count)))
 
 
+def _refuse_measurements(labels: Sequence[str], source: str) -> None:
+    """Refuse a column of many distinct numbers: something was measured, no class was named."""
+    try:
+        values = {float(label) for label in labels}
+    except ValueError:
+        return
+    whole = all(value.is_integer() for value in values)
+    if len(values) > _MOST_NUMBERS and (not whole or len(labels) < _FEW_CASES * len(values)):
+        raise DataError(
+            source,
+            f"{len(values)} different numbers as labels of {len(labels)} cases",
+            "classes are learned; regression targets are not supported for now",
+            "name classes by ranges of the number, for example low and high",
+        )
+
+
 def _check_given_split(cases: Sequence[Case], source: str) -> None:
     """Refuse a split given for some cases only, without a training part, or with new labels."""
     without = sum(not case.split for case in cases)
@@ -285,10 +323,11 @@ def _check_given_split(cases: Sequence[Case], source: str) -> None:
     if without:
         came = f"{without} of {len(cases)} cases have no split"
         raise DataError(source, came, rule, "fill the column, or drop it")
-    trained = {case.label for case in cases if case.split == "train"}
+    trained = {name for case in cases if case.split == "train" for name in case.labels}
     for case in cases:
-        if case.label not in trained:
-            came = f"label {case.label!r} is in {case.split} and not in train"
+        unknown = [name for name in case.labels if name not in trained]
+        if unknown:
+            came = f"label {unknown[0]!r} is in {case.split} and not in train"
             raise DataError(source, came, rule, "mend the label, or drop its cases")
 
 

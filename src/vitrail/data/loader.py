@@ -32,7 +32,7 @@ from vitrail.runfolder import write_bytes
 MEMORY_BYTES = 512 << 20
 """Pictures of a dataset are kept in memory if all of them fit into this."""
 
-Item = tuple[Float[Tensor, "channel height width"], int, int]
+Item = tuple[Float[Tensor, "channel height width"], int | UInt8[np.ndarray, " class"], int]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -109,7 +109,8 @@ class PictureDataset(Dataset[Item]):
         cases: The cases, in the order of their indices.
         root: Folder that their paths are relative to.
         preprocessing: How a picture becomes an input.
-        classes: Class names; a label is its place among them.
+        classes: Class names; a label is its place among them, or, where a case can have several,
+            a row of zeros and ones.
         augment: What to draw for each picture and epoch; None leaves the pictures as they are.
         seed: Of the augmentation.
         cache_dir: Folder of the cache on disk; None keeps none.
@@ -130,7 +131,8 @@ class PictureDataset(Dataset[Item]):
         self.root = root
         self.preprocessing = preprocessing
         self.classes = tuple(classes)
-        self.labels = tuple(self.classes.index(case.label) for case in self.cases)
+        self.multi_label = any("|" in case.label for case in self.cases)
+        self.labels = tuple(self._label(case) for case in self.cases)
         self.augment = None if augment is None or augment.name == "none" else augment
         self.seed = seed
         self.cache_dir = cache_dir
@@ -142,6 +144,15 @@ class PictureDataset(Dataset[Item]):
         self._memory: dict[int, UInt8[np.ndarray, "channel row column"]] | None = (
             {} if in_memory else None
         )
+
+    def _label(self, case: Case) -> int | UInt8[np.ndarray, " class"]:
+        """Return the place of a case's label, or which labels it has."""
+        places = [self.classes.index(name) for name in case.labels]
+        if not self.multi_label:
+            return places[0]
+        row = np.zeros(len(self.classes), dtype=np.uint8)
+        row[places] = 1
+        return row
 
     @property
     def epoch(self) -> int:

@@ -97,7 +97,9 @@ def analysis(run: RunFolder, cohort: Cohort, *, folds: Folds, openings: int) -> 
     audit = cast("Mapping[str, Any]", read_json(run.audit))
     sites = {case.case_id: case.site for case in cohort if case.site}
     return AnalysisPlan(
-        training_counts=Counter(case.label for case in cohort if case.case_id in folds.trained),
+        training_counts=Counter(
+            name for case in cohort if case.case_id in folds.trained for name in case.labels
+        ),
         shortcuts=audit["shortcuts"],
         subgroups={"site": sites} if len(set(sites.values())) > 1 else {},
         test_openings=openings,
@@ -140,8 +142,8 @@ def predict_cases(
         split=part,
         classes=cases.classes,
         case_ids=tuple(case.case_id for case in cases.cases),
-        y_true=np.array(cases.labels),
-        probabilities=predict(model, cases, batch_size=batch_size),
+        y_true=np.array(cases.labels, dtype=bool if cases.multi_label else np.int64),
+        probabilities=predict(model, cases, batch_size=batch_size, multi_label=cases.multi_label),
     )
 
 

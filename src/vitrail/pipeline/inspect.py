@@ -92,4 +92,4 @@ def _sentences(found: Audit, readable: Cohort) -> list[str]:
     ]
     if len(found.leaks) > _NAMED:
         said.append(f"… and {len(found.leaks) - _NAMED} more leaks; audit.json names them all")
-    return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.low > 0.5]
+    return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.finding]

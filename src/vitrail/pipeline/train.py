@@ -213,7 +213,7 @@ def _train_one(
         model,
         parts["train"],
         validation=parts["validation"],
-        settings=training.settings,
+        settings=replace(training.settings, multi_label=cohort.multi_label),
         folder=training.folder,
         progress=progress,
     )
@@ -225,6 +225,7 @@ def _train_one(
         preprocessing=plan.preprocessing,
         extra={
             "plan": plan.fingerprint(),
+            "multi_label": cohort.multi_label,
             **_told(result, training, model=model),
             "training_range": novelty.learn(parts["train"], parts["validation"]),
         },
