@@ -4,6 +4,7 @@
 
     run1/
       plan.yaml  cohort.csv  split.csv  audit.json  environment.json
+      data/                                     pictures out of an array or data set file
       models/<name>/seed<k>/fold<k>/   model.safetensors  model.json  checkpoints/  log.jsonl
       predictions.csv
       evaluation.json
@@ -18,9 +19,10 @@ The run folder is the whole truth: any stage can be repeated from it.
 import csv
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -63,6 +65,11 @@ class RunFolder:
     def cohort(self) -> Path:
         """The cases."""
         return self.root / "cohort.csv"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the pictures that were unpacked from an array or data set file."""
+        return self.root / "data"
 
     @property
     def split(self) -> Path:
@@ -153,6 +160,29 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
+        raise
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes its name only when it is whole.
+
+    What an earlier, killed writing left is removed; so one process at a time writes a folder.
+
+    Args:
+        path: The name that it takes; nothing may be there.
+
+    Yields:
+        A folder beside it.
+    """
+    unfinished = path.with_name(f".writing-{path.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 

@@ -10,7 +10,9 @@ Folder = Annotated[
     typer.Argument(
         metavar="DIR",
         show_default=False,
-        help="Folder of pictures: one folder a class, or train/validation/test above them.",
+        help="Folder of pictures: one folder a class, or train/validation/test above them. Or a "
+        "MedMNIST .npz, arrays x.npy and y.npy, a Parquet file or a Hugging Face folder: their "
+        "pictures are unpacked into the run folder.",
     ),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="The run folder.")]

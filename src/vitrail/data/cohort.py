@@ -27,7 +27,7 @@ from vitrail.runfolder import read_csv, read_json, write_csv, write_json
 COLUMNS = ("case_id", "path", "label", "patient_id", "group", "site", "split", "mask")
 """The columns of ``cohort.csv``."""
 
-_SPLIT_NAMES: dict[str, SplitName] = {
+SPLIT_NAMES: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -35,6 +35,8 @@ _SPLIT_NAMES: dict[str, SplitName] = {
     "validation": "validation",
     "test": "test",
 }
+"""What the parts of a split may be called in files and folders."""
+
 NO_SPLIT: SplitName = ""
 _MASKS = "masks"
 _MOST_NUMBERS, _FEW_CASES = 10, 5
@@ -62,14 +64,14 @@ def read_folder(root: Path) -> Cohort:
     masks = {path for path in files if PurePosixPath(path).parts[0].lower() == _MASKS}
     pictures = [path for path in files if path not in masks]
     _check_layout(root, pictures)
-    given = all(PurePosixPath(path).parts[0].lower() in _SPLIT_NAMES for path in pictures)
+    given = all(PurePosixPath(path).parts[0].lower() in SPLIT_NAMES for path in pictures)
     cases = []
     for path, case_id in zip(pictures, _case_ids(pictures), strict=True):
         parts = PurePosixPath(path).parts
         mask = _mask_of(path, masks)
         label, split = parts[0], NO_SPLIT
         if given:
-            label, split = parts[1], _SPLIT_NAMES[parts[0].lower()]
+            label, split = parts[1], SPLIT_NAMES[parts[0].lower()]
         cases.append(Case(case_id=case_id, path=path, label=label, split=split, mask=mask))
     return make_cohort(root, cases, source=str(root))
 
@@ -108,7 +110,7 @@ def _check_layout(root: Path, pictures: Sequence[str]) -> None:
         raise DataError(str(root), "no pictures (PNG, JPEG, TIFF, BMP) in it", rule, remedy)
     depths = {path: len(PurePosixPath(path).parts) for path in pictures}
     tops = {PurePosixPath(path).parts[0] for path in pictures if depths[path] > 1}
-    parts = {name for name in tops if name.lower() in _SPLIT_NAMES}
+    parts = {name for name in tops if name.lower() in SPLIT_NAMES}
     if parts and parts != tops:
         others = ", ".join(sorted(tops - parts)[:3])
         came = f"{', '.join(sorted(parts))} beside {others}"
@@ -211,8 +213,8 @@ def _case(place: str, row: dict[str, str], *, root: Path, several: bool) -> Case
             "every case has a label",
             "fill or drop the row; where cases can have several labels (a|b), write none as |",
         )
-    if split and split not in _SPLIT_NAMES:
-        nearest = difflib.get_close_matches(split, _SPLIT_NAMES, n=1)
+    if split and split not in SPLIT_NAMES:
+        nearest = difflib.get_close_matches(split, SPLIT_NAMES, n=1)
         remedy = f"write {nearest[0] if nearest else 'train'!r}"
         raise ManifestError(place, f"split {split!r}", f"it is one of {', '.join(SPLITS)}", remedy)
     return Case(
@@ -222,7 +224,7 @@ def _case(place: str, row: dict[str, str], *, root: Path, several: bool) -> Case
         patient_id=row.get("patient_id", ""),
         group=row.get("group", ""),
         site=row.get("site", ""),
-        split=_SPLIT_NAMES[split] if split else "",
+        split=SPLIT_NAMES[split] if split else "",
         mask=_inside(place, row["mask"], root=root) if row.get("mask") else "",
     )
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from vitrail.data.audit import Audit, audit
-from vitrail.data.cohort import read_folder, read_manifest, write_cohort
+from vitrail.data.cohort import write_cohort
 from vitrail.errors import RunFolderError
 from vitrail.pipeline.facts import data_fingerprint
 from vitrail.pipeline.ledger import Result, entries, hash_of, require_own_folder, stage
 from vitrail.pipeline.pictures import keep_samples
+from vitrail.pipeline.source import read_source
 from vitrail.records import Cohort, Progress, no_progress
 from vitrail.runfolder import RunFolder, write_json
 
@@ -28,7 +29,7 @@ def inspect(
 
     Args:
         run: Where to write.
-        folder: The pictures.
+        folder: The pictures, or a file that holds many; see :func:`read_source`.
         manifest: A CSV that lists them; its paths are relative to it.
         command: The exact command line.
         progress: Told of each picture.
@@ -38,7 +39,7 @@ def inspect(
         RunFolderError: If the run folder belongs to other data.
     """
     require_own_folder(run)
-    cohort = read_folder(folder) if manifest is None else read_manifest(manifest)
+    cohort = read_source(run, folder, manifest=manifest, progress=progress)
     data = hash_of(data_fingerprint(cohort))
     before = entries(run).get("inspect")
     if before is not None and before["inputs"] != data:
