@@ -25,6 +25,15 @@ Manifest = Annotated[
         help="CSV with path,label[,patient,group,site,split,mask]; paths relative to the CSV.",
     ),
 ]
+PatientFrom = Annotated[
+    str,
+    typer.Option(
+        metavar="REGEX",
+        show_default=False,
+        help="Reads the patient off each path: the first group is the patient, as in '(P[0-9]+)_'. "
+        "Not for numbers of pages, slices or pictures.",
+    ),
+]
 Budget = Annotated[
     str | None,
     typer.Option(metavar="TIME", show_default=False, help="Time for everything: 90s, 15m, 2h."),

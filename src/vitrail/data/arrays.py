@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from io import IOBase
 from math import prod
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 from jaxtyping import Shaped
@@ -179,7 +179,7 @@ def _arrays(path: Path) -> tuple[dict[str, _Array], tuple[Path, ...]]:
 
 def _member(path: Path, name: str) -> Callable[[], IOBase]:
     """Return what opens one file in an archive."""
-    return lambda: zipfile.ZipFile(path).open(name)
+    return lambda: cast("IOBase", zipfile.ZipFile(path).open(name))
 
 
 def _opener(path: Path) -> Callable[[], IOBase]:
