@@ -5,6 +5,7 @@
     run1/
       plan.yaml  cohort.csv  split.csv  audit.json  environment.json
       data/                                     pictures out of an array or data set file
+      cache/                                    decoded pictures; may be deleted at any time
       models/<name>/seed<k>/fold<k>/   model.safetensors  model.json  checkpoints/  log.jsonl
       predictions.csv
       evaluation.json
@@ -70,6 +71,11 @@ class RunFolder:
     def data(self) -> Path:
         """Folder of the pictures that were unpacked from an array or data set file."""
         return self.root / "data"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded pictures; it may be deleted at any time."""
+        return self.root / "cache"
 
     @property
     def split(self) -> Path:
@@ -146,15 +152,22 @@ class RunFolder:
         return path
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary file beside it, flushed, then renamed."""
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all: a temporary file beside it, flushed, then renamed.
+
+    Args:
+        path: The file.
+        content: All of it.
+        durable: Whether it has to outlive a loss of power in the next seconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -59,7 +60,7 @@ def _evaluate(run: RunFolder, plan: Plan, *, cohort: Cohort, progress: Progress)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     predictions = []
     for done, training in enumerate(wanted, start=1):
-        predictions += _predict(training, plan, cohort=cohort, folds=folds)
+        predictions += _predict(training, plan, cohort=cohort, folds=folds, cache=run.cache)
         progress("predict", done=done, total=len(wanted), note=str(training))
     if folds.share_test:
         predictions = crossvalidation.together(predictions)
@@ -106,11 +107,13 @@ def analysis(run: RunFolder, cohort: Cohort, *, folds: Folds, openings: int) -> 
     )
 
 
-def _predict(training: Training, plan: Plan, *, cohort: Cohort, folds: Folds) -> list[Predictions]:
+def _predict(
+    training: Training, plan: Plan, *, cohort: Cohort, folds: Folds, cache: Path
+) -> list[Predictions]:
     """Let one stored model say what it thinks of its fold's validation and test cases."""
     model = bundle.load(training.folder).model
     split = folds.each[training.fold]
-    parts = {part: dataset(cohort, split, plan=plan, part=part) for part in _PARTS}
+    parts = {part: dataset(cohort, split, plan=plan, part=part, cache=cache) for part in _PARTS}
     return [
         predict_cases(model, cases, training=training, part=part, batch_size=plan.batch_size.value)
         for part, cases in parts.items()

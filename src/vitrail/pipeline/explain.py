@@ -69,6 +69,7 @@ def explain(
                 folds.explained(fold, everything=everything),
                 plan=plan,
                 part="test",
+                cache=run.cache,
             ),
         )
         for fold in range(plan.folds.value)
