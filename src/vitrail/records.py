@@ -3,7 +3,7 @@
 A record says what a stage hands on; it computes nothing beyond its own consistency.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -25,6 +25,26 @@ class Progress(Protocol):
         """Report that ``done`` of ``total`` steps of ``stage`` are finished."""
 
 
+def label_names(label: str) -> tuple[str, ...]:
+    """Split a label into its names: a bar says that a case can have several, or none.
+
+    Example:
+        >>> label_names("edema"), label_names("edema|mass"), label_names("edema|"), label_names("|")
+        (('edema',), ('edema', 'mass'), ('edema',), ())
+    """
+    return tuple(name for name in label.split("|") if name) if "|" in label else (label,)
+
+
+def join_labels(names: Sequence[str]) -> str:
+    """Write the labels of a case that can have several: there is always a bar.
+
+    Example:
+        >>> join_labels(["edema", "mass"]), join_labels(["edema"]), join_labels([])
+        ('edema|mass', 'edema|', '|')
+    """
+    return "|".join(names) + "|" * (len(names) < 2)
+
+
 def no_progress(stage: str, *, done: int, total: int, note: str = "") -> None:
     """Ignore progress: the default of every function that takes a ``progress``."""
 
@@ -36,7 +56,8 @@ class Case:
     Attributes:
         case_id: Unique in its cohort; readable (made from the file's path), stable over runs.
         path: File, relative to the cohort's root.
-        label: Class name; several are written ``a|b``.
+        label: Class name; where a case can have several, always with a bar: ``a|b``, ``a|``, and
+            ``|`` for none of them.
         patient_id: Person, empty where unknown.
         group: What must stay together apart from the person (a source slide, a series).
         site: Hospital, scanner or source, empty where unknown.
@@ -55,6 +76,11 @@ class Case:
     split: SplitName = ""
     mask: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names in ``label``."""
+        return label_names(self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +104,11 @@ class Cohort:
     def __iter__(self) -> Iterator[Case]:
         """Iterate over the cases."""
         return iter(self.cases)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a case can have several labels, or none."""
+        return any("|" in case.label for case in self.cases)
 
     def label_index(self, case: Case) -> int:
         """Return the class index of a case with one label."""

@@ -4,6 +4,8 @@
 
     run1/
       plan.yaml  cohort.csv  split.csv  audit.json  environment.json
+      data/                                     pictures out of an array or data set file
+      cache/                                    decoded pictures; may be deleted at any time
       models/<name>/seed<k>/fold<k>/   model.safetensors  model.json  checkpoints/  log.jsonl
       predictions.csv
       evaluation.json
@@ -18,9 +20,10 @@ The run folder is the whole truth: any stage can be repeated from it.
 import csv
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -63,6 +66,16 @@ class RunFolder:
     def cohort(self) -> Path:
         """The cases."""
         return self.root / "cohort.csv"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the pictures that were unpacked from an array or data set file."""
+        return self.root / "data"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded pictures; it may be deleted at any time."""
+        return self.root / "cache"
 
     @property
     def split(self) -> Path:
@@ -144,20 +157,50 @@ class RunFolder:
         return path
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary file beside it, flushed, then renamed."""
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all: a temporary file beside it, flushed, then renamed.
+
+    Args:
+        path: The file.
+        content: All of it.
+        durable: Whether it has to outlive a loss of power in the next seconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except BaseException:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
+        raise
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes its name only when it is whole.
+
+    What an earlier, killed writing left is removed; so one process at a time writes a folder.
+
+    Args:
+        path: The name that it takes; nothing may be there.
+
+    Yields:
+        A folder beside it.
+    """
+    unfinished = path.with_name(f".writing-{path.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 

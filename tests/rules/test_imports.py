@@ -11,6 +11,8 @@ import pytest
 HOMES = {
     "SimpleITK": {"data"},
     "pydicom": {"data"},
+    "pyarrow": {"data"},  # with an extra: loaded by data.extras
+    "pooch": {"data"},
     "PIL": {"data", "report", "pipeline"},  # pictures are read, drawn, and copied into the run
     "timm": {"models", "data.augment", "training"},
     "transformers": {"models.zoo"},

@@ -10,7 +10,9 @@ Folder = Annotated[
     typer.Argument(
         metavar="DIR",
         show_default=False,
-        help="Folder of pictures: one folder a class, or train/validation/test above them.",
+        help="Folder of pictures: one folder a class, or train/validation/test above them. Or a "
+        "MedMNIST .npz, arrays x.npy and y.npy, a Parquet file or a Hugging Face folder: their "
+        "pictures are unpacked into the run folder.",
     ),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="The run folder.")]
@@ -22,6 +24,15 @@ Manifest = Annotated[
         show_default=False,
         help="CSV with path,label[,patient,group,site,split,mask]; paths relative to the CSV. "
         "Models are also measured by its further columns, such as sex, age, scanner.",
+    ),
+]
+PatientFrom = Annotated[
+    str,
+    typer.Option(
+        metavar="REGEX",
+        show_default=False,
+        help="Reads the patient off each path: the first group is the patient, as in '(P[0-9]+)_'. "
+        "Not for numbers of pages, slices or pictures.",
     ),
 ]
 Budget = Annotated[

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from vitrail.cli.options import AsJson, Debug, Folder, Manifest, Out, Run
+from vitrail.cli.options import AsJson, Debug, Folder, Manifest, Out, PatientFrom, Run
 from vitrail.cli.request import asks
 from vitrail.cli.speaking import command_line, speaking
 from vitrail.runfolder import RunFolder
@@ -14,6 +14,7 @@ def inspect(
     *,
     out: Out,
     manifest: Manifest = None,
+    patient_from: PatientFrom = "",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -32,6 +33,7 @@ def inspect(
                 RunFolder(out),
                 folder,
                 manifest=manifest,
+                patient_from=patient_from,
                 command=command_line(),
                 progress=progress,
             )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitrail.cli.options import AsJson, Debug, Folder, Manifest, Out
+from vitrail.cli.options import AsJson, Debug, Folder, Manifest, Out, PatientFrom
 from vitrail.cli.request import asks
 from vitrail.cli.speaking import command_line, speaking
 from vitrail.runfolder import RunFolder
@@ -18,6 +18,7 @@ def run(
     *,
     out: Out,
     manifest: Manifest = None,
+    patient_from: PatientFrom = "",
     request: Callable[[], Any],
     as_json: AsJson = False,
     debug: Debug = False,
@@ -37,6 +38,7 @@ def run(
                 RunFolder(out),
                 folder,
                 manifest=manifest,
+                patient_from=patient_from,
                 request=request(),
                 command=command_line(),
                 progress=progress,

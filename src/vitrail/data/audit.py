@@ -214,7 +214,7 @@ def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
             [case.label for case in cases],
             clusters=[together[case.case_id] for case in cases],
         )
-    count = Counter(case.label for case in cases)
+    count = Counter(name for case in cases for name in case.labels)
     return Audit(
         cases=len(cohort),
         classes={label: count[label] for label in cohort.classes},
@@ -260,7 +260,7 @@ def _fingerprint(measured: Sequence[_Measured]) -> dict[str, Any]:
     if not measured:
         return {}
     cases, infos = [item.case for item in measured], [item.info for item in measured]
-    count = Counter(case.label for case in cases)
+    count = Counter(name for case in cases for name in case.labels)
     deep = [item for item in measured if item.info.bits > 8]
     return {
         "cases": len(cases),

@@ -22,7 +22,7 @@ from typing import cast
 
 from vitrail.data.raster import SUFFIXES
 from vitrail.errors import DataError, ManifestError, RunFolderError
-from vitrail.records import SPLITS, Case, Cohort, SplitName
+from vitrail.records import SPLITS, Case, Cohort, SplitName, join_labels
 from vitrail.runfolder import read_csv, read_json, write_csv, write_json
 
 COLUMNS = ("case_id", "path", "label", "patient_id", "group", "site", "split", "mask")
@@ -30,7 +30,7 @@ COLUMNS = ("case_id", "path", "label", "patient_id", "group", "site", "split", "
 
 _MOST_GROUPS = 12
 
-_SPLIT_NAMES: dict[str, SplitName] = {
+SPLIT_NAMES: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -38,8 +38,11 @@ _SPLIT_NAMES: dict[str, SplitName] = {
     "validation": "validation",
     "test": "test",
 }
+"""What the parts of a split may be called in files and folders."""
+
 NO_SPLIT: SplitName = ""
 _MASKS = "masks"
+_MOST_NUMBERS, _FEW_CASES = 10, 5
 _log = logging.getLogger("vitrail")
 
 
@@ -64,14 +67,14 @@ def read_folder(root: Path) -> Cohort:
     masks = {path for path in files if PurePosixPath(path).parts[0].lower() == _MASKS}
     pictures = [path for path in files if path not in masks]
     _check_layout(root, pictures)
-    given = all(PurePosixPath(path).parts[0].lower() in _SPLIT_NAMES for path in pictures)
+    given = all(PurePosixPath(path).parts[0].lower() in SPLIT_NAMES for path in pictures)
     cases = []
     for path, case_id in zip(pictures, _case_ids(pictures), strict=True):
         parts = PurePosixPath(path).parts
         mask = _mask_of(path, masks)
         label, split = parts[0], NO_SPLIT
         if given:
-            label, split = parts[1], _SPLIT_NAMES[parts[0].lower()]
+            label, split = parts[1], SPLIT_NAMES[parts[0].lower()]
         cases.append(Case(case_id=case_id, path=path, label=label, split=split, mask=mask))
     return make_cohort(root, cases, source=str(root))
 
@@ -110,7 +113,7 @@ def _check_layout(root: Path, pictures: Sequence[str]) -> None:
         raise DataError(str(root), "no pictures (PNG, JPEG, TIFF, BMP) in it", rule, remedy)
     depths = {path: len(PurePosixPath(path).parts) for path in pictures}
     tops = {PurePosixPath(path).parts[0] for path in pictures if depths[path] > 1}
-    parts = {name for name in tops if name.lower() in _SPLIT_NAMES}
+    parts = {name for name in tops if name.lower() in SPLIT_NAMES}
     if parts and parts != tops:
         others = ", ".join(sorted(tops - parts)[:3])
         came = f"{', '.join(sorted(parts))} beside {others}"
@@ -143,7 +146,8 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
     Commas, semicolons or tabs separate the cells; column names are read without regard to case;
     ``val`` and ``valid`` mean ``validation``. A column of another name becomes an attribute of the
     cases if it has two to twelve different values, so that it tells groups apart, or is ``age``;
-    else (names, dates, free text) it is left out, and named in the log.
+    else (names, dates, free text) it is left out, and named in the log. As soon as one label holds
+    a bar (``a|b``), every case can have several labels, and an empty one means none of them.
 
     Args:
         path: The CSV file.
@@ -160,9 +164,10 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
     for name in ("path", "label"):
         _require_column(path, name, columns=columns)
     further = _attributes(path, rows, columns=columns)
+    several = any("|" in row.get("label", "") for row in rows)
     cases = []
     for line, row in enumerate(rows, start=2):
-        case = _case(f"{path}:{line}", row, root=root)
+        case = _case(f"{path}:{line}", row, root=root, several=several)
         known = {name: row[name] for name in further if row.get(name)}
         cases.append(replace(case, attributes=known))
     if not cases:
@@ -213,31 +218,41 @@ def _require_column(path: Path, name: str, *, columns: Sequence[str]) -> None:
     )
 
 
-def _case(place: str, row: dict[str, str], *, root: Path) -> Case:
+def _case(place: str, row: dict[str, str], *, root: Path, several: bool) -> Case:
     """Check one row."""
     label, split = row.get("label", ""), row.get("split", "").lower()
-    if not label:
+    if not label and not several:
         raise ManifestError(
-            place, "an empty label", "every case has a label", "fill or drop the row"
+            place,
+            "an empty label",
+            "every case has a label",
+            "fill or drop the row; where cases can have several labels (a|b), write none as |",
         )
-    if "|" in label:
-        raise ManifestError(
-            place, f"label {label!r}", "one label a case is read for now", "give one label"
-        )
-    if split and split not in _SPLIT_NAMES:
-        nearest = difflib.get_close_matches(split, _SPLIT_NAMES, n=1)
+    if split and split not in SPLIT_NAMES:
+        nearest = difflib.get_close_matches(split, SPLIT_NAMES, n=1)
         remedy = f"write {nearest[0] if nearest else 'train'!r}"
         raise ManifestError(place, f"split {split!r}", f"it is one of {', '.join(SPLITS)}", remedy)
     return Case(
         case_id="",
         path=_inside(place, row.get("path", ""), root=root),
-        label=label,
+        label=_canonical(label) if several else label,
         patient_id=row.get("patient_id", ""),
         group=row.get("group", ""),
         site=row.get("site", ""),
-        split=_SPLIT_NAMES[split] if split else "",
+        split=SPLIT_NAMES[split] if split else "",
         mask=_inside(place, row["mask"], root=root) if row.get("mask") else "",
     )
+
+
+def _canonical(label: str) -> str:
+    """Write several labels in one way: each once, in order of name, with a bar."""
+    return join_labels(sorted({name.strip() for name in label.split("|")} - {""}))
+
+
+def with_several_labels(cohort: Cohort) -> Cohort:
+    """Return a cohort with one label a case as one whose cases can have several."""
+    cases = (replace(case, label=_canonical(case.label)) for case in cohort)
+    return replace(cohort, cases=tuple(cases))
 
 
 def _inside(place: str, name: str, *, root: Path) -> str:
@@ -271,13 +286,22 @@ def _refuse_repeats(path: Path, cases: Sequence[Case]) -> None:
 def make_cohort(root: Path, cases: Iterable[Case], *, source: str) -> Cohort:
     """Order the cases, and refuse classes and splits that cannot be trained on."""
     ordered = tuple(sorted(cases, key=lambda case: case.case_id))
-    count = Counter(case.label for case in ordered)
+    _refuse_measurements([case.label for case in ordered], source)
+    count = Counter(name for case in ordered for name in case.labels)
     if len(count) < 2:
         raise DataError(
             source,
-            f"one class only ({next(iter(count))!r})",
+            f"one class only ({next(iter(count), '')!r})",
             "a classifier needs at least two classes",
             "add the pictures of another class",
+        )
+    everywhere = [name for name in sorted(count) if count[name] == len(ordered)]
+    if everywhere:
+        raise DataError(
+            source,
+            f"every case has the label {everywhere[0]!r}",
+            "a label is learned from cases with it and cases without it",
+            "drop the label, or add cases without it",
         )
     single = [label for label, cases_of in sorted(count.items()) if cases_of == 1]
     if single:
@@ -291,6 +315,22 @@ def make_cohort(root: Path, cases: Iterable[Case], *, source: str) -> Cohort:
     return Cohort(root=root, cases=ordered, classes=tuple(sorted(count)))
 
 
+def _refuse_measurements(labels: Sequence[str], source: str) -> None:
+    """Refuse a column of many distinct numbers: something was measured, no class was named."""
+    try:
+        values = {float(label) for label in labels}
+    except ValueError:
+        return
+    whole = all(value.is_integer() for value in values)
+    if len(values) > _MOST_NUMBERS and (not whole or len(labels) < _FEW_CASES * len(values)):
+        raise DataError(
+            source,
+            f"{len(values)} different numbers as labels of {len(labels)} cases",
+            "classes are learned; regression targets are not supported for now",
+            "name classes by ranges of the number, for example low and high",
+        )
+
+
 def _check_given_split(cases: Sequence[Case], source: str) -> None:
     """Refuse a split given for some cases only, without a training part, or with new labels."""
     without = sum(not case.split for case in cases)
@@ -300,10 +340,11 @@ def _check_given_split(cases: Sequence[Case], source: str) -> None:
     if without:
         came = f"{without} of {len(cases)} cases have no split"
         raise DataError(source, came, rule, "fill the column, or drop it")
-    trained = {case.label for case in cases if case.split == "train"}
+    trained = {name for case in cases if case.split == "train" for name in case.labels}
     for case in cases:
-        if case.label not in trained:
-            came = f"label {case.label!r} is in {case.split} and not in train"
+        unknown = [name for name in case.labels if name not in trained]
+        if unknown:
+            came = f"label {unknown[0]!r} is in {case.split} and not in train"
             raise DataError(source, came, rule, "mend the label, or drop its cases")
 
 

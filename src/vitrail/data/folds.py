@@ -160,9 +160,9 @@ def _seed(*place: int) -> int:
 
 def _checked(fold: Fold, cohort: Cohort, *, name: str) -> Fold:
     """Put a fold into the cohort's order; refuse one that cannot train every class."""
-    trained = {case.label for case in cohort if fold[case.case_id] == "train"}
+    trained = {name for case in cohort if fold[case.case_id] == "train" for name in case.labels}
     held = {part for part in fold.values() if part != "train"}
-    lacking = sorted({case.label for case in cohort} - trained)
+    lacking = sorted({name for case in cohort for name in case.labels} - trained)
     if lacking or not held:
         raise DataError(
             name,

@@ -5,14 +5,11 @@
     file ─ read_raster ─ resize ─► uint8, cached ─► [0, 1] ─ augment ─ normalize ─► model
            └──────── to_input: the same way for one new picture ──────────────┘
 
-The cache is in memory while it is small, and on disk where a folder is given: one file a picture,
-named by the hash of its content and of the preprocessing, written whole or not at all, so that
-several processes may share it and a changed picture is never taken for the old one.
+The cache is in memory while it is small, and on disk where a folder is given (`data.cache`), so
+that other datasets of the same pictures, in this process or another, decode nothing again.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,15 +21,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vitrail.data.augment import Augmentation, apply
+from vitrail.data.cache import PictureCache, cache_key
 from vitrail.data.raster import read_raster
 from vitrail.errors import InputError
 from vitrail.records import Case, Preprocessing
-from vitrail.runfolder import write_bytes
 
 MEMORY_BYTES = 512 << 20
 """Pictures of a dataset are kept in memory if all of them fit into this."""
 
-Item = tuple[Float[Tensor, "channel height width"], int, int]
+Item = tuple[Float[Tensor, "channel height width"], int | UInt8[np.ndarray, " class"], int]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -93,15 +90,6 @@ def to_input(
     return normalize(torch.from_numpy(resize(picture, preprocessing)) / 255, preprocessing)
 
 
-def cache_key(content: bytes, preprocessing: Preprocessing) -> str:
-    """Name a decoded, resized picture by its file's content and by what is done to it.
-
-    Normalization comes after the cache, so mean and std do not matter.
-    """
-    relevant = asdict(replace(preprocessing, mean=(), std=()))
-    return sha256(json.dumps(relevant, sort_keys=True).encode() + b"\0" + content).hexdigest()
-
-
 class PictureDataset(Dataset[Item]):
     """The pictures of some cases, ready for a model.
 
@@ -109,7 +97,8 @@ class PictureDataset(Dataset[Item]):
         cases: The cases, in the order of their indices.
         root: Folder that their paths are relative to.
         preprocessing: How a picture becomes an input.
-        classes: Class names; a label is its place among them.
+        classes: Class names; a label is its place among them, or, where a case can have several,
+            a row of zeros and ones.
         augment: What to draw for each picture and epoch; None leaves the pictures as they are.
         seed: Of the augmentation.
         cache_dir: Folder of the cache on disk; None keeps none.
@@ -130,10 +119,12 @@ class PictureDataset(Dataset[Item]):
         self.root = root
         self.preprocessing = preprocessing
         self.classes = tuple(classes)
-        self.labels = tuple(self.classes.index(case.label) for case in self.cases)
+        self.multi_label = any("|" in case.label for case in self.cases)
+        self.labels = tuple(self._label(case) for case in self.cases)
         self.augment = None if augment is None or augment.name == "none" else augment
         self.seed = seed
-        self.cache_dir = cache_dir
+        self._cache = None if cache_dir is None else PictureCache(cache_dir)
+        self._keys: dict[int, tuple[tuple[int, int], str]] = {}
         # Shared memory, so that workers which outlive an epoch see the next one's number.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -142,6 +133,15 @@ class PictureDataset(Dataset[Item]):
         self._memory: dict[int, UInt8[np.ndarray, "channel row column"]] | None = (
             {} if in_memory else None
         )
+
+    def _label(self, case: Case) -> int | UInt8[np.ndarray, " class"]:
+        """Return the place of a case's label, or which labels it has."""
+        places = [self.classes.index(name) for name in case.labels]
+        if not self.multi_label:
+            return places[0]
+        row = np.zeros(len(self.classes), dtype=np.uint8)
+        row[places] = 1
+        return row
 
     @property
     def epoch(self) -> int:
@@ -175,7 +175,7 @@ class PictureDataset(Dataset[Item]):
         if self._memory is not None and index in self._memory:
             return self._memory[index]
         path = self.root / self.cases[index].path
-        pixels = self._decoded(path) if self.cache_dir is None else self._cached(path)
+        pixels = self._decoded(path) if self._cache is None else self._cached(index, path)
         if self._memory is not None:
             self._memory[index] = pixels
         return pixels
@@ -188,19 +188,28 @@ class PictureDataset(Dataset[Item]):
         )
         return resize(picture, self.preprocessing)
 
-    def _cached(self, path: Path) -> UInt8[np.ndarray, "channel row column"]:
+    def _cached(self, index: int, path: Path) -> UInt8[np.ndarray, "channel row column"]:
         """Read the picture from the disk cache, filling it first where it lacks it."""
         shape = (self.preprocessing.channels, *self.preprocessing.image_size)
-        key = cache_key(path.read_bytes(), self.preprocessing) if path.is_file() else ""
-        if not key or self.cache_dir is None:
+        key = self._key(index, path)
+        if self._cache is None or key is None:
             return self._decoded(path)
-        stored = self.cache_dir / key[:2] / key
-        try:
-            return np.frombuffer(bytearray(stored.read_bytes()), dtype=np.uint8).reshape(shape)
-        except (FileNotFoundError, ValueError):  # not there yet, or not of this shape
+        pixels = self._cache.get(key, shape)
+        if pixels is None:
             pixels = self._decoded(path)
-            write_bytes(stored, pixels.tobytes())
-            return pixels
+            self._cache.put(key, pixels)
+        return pixels
+
+    def _key(self, index: int, path: Path) -> str | None:
+        """Name a picture in the cache; its file is read once, and again when it has changed."""
+        try:
+            status = path.stat()
+            state = (status.st_mtime_ns, status.st_size)
+            if self._keys.get(index, (None, ""))[0] != state:
+                self._keys[index] = state, cache_key(path.read_bytes(), self.preprocessing)
+        except OSError:  # the decoder names what is wrong with it
+            return None
+        return self._keys[index][1]
 
 
 class EpochSampler(Sampler[int]):

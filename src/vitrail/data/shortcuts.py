@@ -6,11 +6,12 @@ far above chance means that a model may score well for a reason that has nothing
 disease; it is named in plain words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -18,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from vitrail.data.raster import RasterInfo
+from vitrail.records import label_names
 
 FAMILIES = {
     "intensity": "the overall brightness and contrast",
@@ -42,7 +44,8 @@ class Shortcut:
 
     Attributes:
         feature: A key of `FAMILIES`.
-        roc_auc_score: Out of fold; the mean over classes (each against the rest) for three or more.
+        roc_auc_score: Out of fold; the mean over classes (each against the rest) for three or more,
+            or over labels (each against its absence) where a case can have several.
         low: Lower end of the 95 % interval.
         high: Upper end.
         finding: A sentence where it is above chance and at least 0.6, else empty.
@@ -104,7 +107,7 @@ def audit_shortcuts(
 
     Args:
         measured: From `features`, one a case.
-        labels: Class of each case.
+        labels: Label of each case.
         clusters: Cluster of each case; a cluster is never on both sides of a fold.
         seed: Of the folds and the bootstrap.
 
@@ -112,68 +115,133 @@ def audit_shortcuts(
         One row a family whose features vary, the most telling first; none where a class has too
         few clusters for two folds.
     """
-    classes, y_true = np.unique(np.asarray(labels), return_inverse=True)
     groups = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    fewest = min(len(np.unique(groups[y_true == index])) for index in range(len(classes)))
-    if fewest < 2:
+    tasks = [task for task in _tasks(labels) if _fewest(task, groups) >= 2]
+    if not tasks:
         return []
-    folds = StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed)
-    parts = list(folds.split(y_true, y_true, groups))
+    folds = [list(_folds(task, groups, seed=seed)) for task in tasks]
     rows = []
     for family in FAMILIES:
         values = np.array([case[family] for case in measured], dtype=np.float64)
         if np.ptp(values, axis=0).max() < 1e-9:
             continue
-        scores = np.full((len(y_true), len(classes)), 1 / len(classes))
-        for train, test in parts:
-            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-            model.fit(values[train], y_true[train])
-            seen = model.classes_
-            scores[np.ix_(test, seen)] = model.predict_proba(values[test])
-        rows.append(_row(family, y_true, scores=scores, groups=groups, seed=seed))
+        scored = [
+            _scored(task, values, parts=parts) for task, parts in zip(tasks, folds, strict=True)
+        ]
+        areas = np.array([_area(task, scores) for task, scores in zip(tasks, scored, strict=True)])
+        draws = _draws(tasks, scored, groups=groups, seed=seed)
+        rows.append(_row(family, [task.name for task in tasks], areas=areas, draws=draws))
     return sorted(rows, key=lambda row: -row.roc_auc_score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What is told apart: all classes (unnamed), or one label from its absence.
+
+    Attributes:
+        name: The label; empty for all classes.
+        y_true: Class of each case.
+        positive: One column a class whose ROC area is measured, true where a case is of it.
+    """
+
+    name: str
+    y_true: Int[np.ndarray, " case"]
+    positive: Bool[np.ndarray, "case column"]
+
+
+def _tasks(labels: Sequence[str]) -> list[_Task]:
+    """Make one task of all classes; where a case can have several labels, one a label."""
+    if not any("|" in label for label in labels):
+        classes, y_true = np.unique(np.asarray(labels), return_inverse=True)
+        return [_Task(name="", y_true=y_true, positive=y_true[:, None] == np.arange(len(classes)))]
+    names = [label_names(label) for label in labels]
+    has = {name: np.array([name in own for own in names]) for name in sorted(set().union(*names))}
+    return [
+        _Task(name=name, y_true=of.astype(np.int64), positive=np.stack([~of, of], axis=1))
+        for name, of in has.items()
+    ]
+
+
+def _fewest(task: _Task, groups: Int[np.ndarray, " case"]) -> int:
+    """Count the clusters of the class that has the fewest."""
+    return min(len(np.unique(groups[of])) for of in task.positive.T)
+
+
+def _folds(
+    task: _Task, groups: Int[np.ndarray, " case"], *, seed: int
+) -> Iterator[tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]]:
+    """Yield the training and test cases of each fold; a cluster is on one side."""
+    count = min(_FOLDS, _fewest(task, groups))
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    yield from folds.split(task.y_true, task.y_true, groups)
+
+
+def _scored(
+    task: _Task, values: Float[np.ndarray, "case feature"], *, parts: Sequence[tuple[Any, Any]]
+) -> Float[np.ndarray, "case column"]:
+    """Score every case by a logistic regression that did not see its cluster."""
+    scores = np.full(task.positive.shape, 1 / task.positive.shape[1])
+    for train, test in parts:
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        model.fit(values[train], task.y_true[train])
+        scores[np.ix_(test, model.classes_)] = model.predict_proba(values[test])
+    return scores
+
+
+def _draws(
+    tasks: Sequence[_Task],
+    scored: Sequence[Float[np.ndarray, "case column"]],
+    *,
+    groups: Int[np.ndarray, " case"],
+    seed: int,
+) -> Float[np.ndarray, "draw task"]:
+    """Draw clusters with replacement and measure each task's area on every draw."""
+    members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
+    generator = np.random.default_rng(seed)
+    found = np.empty((_RESAMPLES, len(tasks)))
+    for row in found:
+        drawn = generator.integers(0, len(members), size=len(members))
+        cases = np.concatenate([members[group] for group in drawn])
+        row[:] = [_area(task, scores, cases) for task, scores in zip(tasks, scored, strict=True)]
+    return found
 
 
 def _row(
     family: str,
-    y_true: Int[np.ndarray, " case"],
+    names: Sequence[str],
     *,
-    scores: Float[np.ndarray, "case class"],
-    groups: Int[np.ndarray, " case"],
-    seed: int,
+    areas: Float[np.ndarray, " task"],
+    draws: Float[np.ndarray, "draw task"],
 ) -> Shortcut:
-    """Score one family, with its interval by bootstrap over clusters."""
-    value = _roc_auc_score(y_true, scores)
-    members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
-    generator = np.random.default_rng(seed)
-    resampled = []
-    for _ in range(_RESAMPLES):
-        drawn = generator.integers(0, len(members), size=len(members))
-        cases = np.concatenate([members[group] for group in drawn])
-        resampled.append(_roc_auc_score(y_true[cases], scores[cases]))
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    finding = ""
-    if low > 0.5 and value >= _NOTEWORTHY:
-        finding = (
-            f"{FAMILIES[family]} alone tells the classes apart (ROC AUC {value:.2f}, "
-            f"{low:.2f} to {high:.2f}); a model may learn it instead of the disease"
-        )
+    """Sum one family up: the mean over the tasks with its interval, and what it tells apart."""
+    means = np.nanmean(draws[np.isfinite(draws).any(axis=1)], axis=1)
+    low, high = (round(float(end), 4) for end in np.percentile(means, [2.5, 97.5]))
+    lows, highs = np.nanpercentile(draws, [2.5, 97.5], axis=0)
+    told = [
+        f"{f'{name!r} from its absence' if name else 'the classes apart'} "
+        f"(ROC AUC {area:.2f}, {bottom:.2f} to {top:.2f})"
+        for name, area, bottom, top in zip(names, areas, lows, highs, strict=True)
+        if bottom > 0.5 and area >= _NOTEWORTHY
+    ]
+    finding = f"{FAMILIES[family]} alone tells {', '.join(told)}; a model may learn it instead of "
     return Shortcut(
         feature=family,
-        roc_auc_score=round(value, 4),
-        low=round(float(low), 4),
-        high=round(float(high), 4),
-        finding=finding,
+        roc_auc_score=round(float(areas.mean()), 4),
+        low=low,
+        high=high,
+        finding=f"{finding}the disease" if told else "",
     )
 
 
-def _roc_auc_score(
-    y_true: Int[np.ndarray, " case"], scores: Float[np.ndarray, "case class"]
+def _area(
+    task: _Task,
+    scores: Float[np.ndarray, "case column"],
+    cases: Int[np.ndarray, " drawn"] | slice = slice(None),
 ) -> float:
-    """Return the mean over classes of the rank statistic, each class against the rest."""
-    positive = y_true[:, None] == np.arange(scores.shape[1])
+    """Return the mean over columns of the rank statistic, each class against the rest."""
+    positive, scores = task.positive[cases], scores[cases]
     count = positive.sum(axis=0)
-    pairs = count * (len(y_true) - count)
+    pairs = count * (len(positive) - count)
     if not pairs.all():
         return float("nan")
     ranks = rankdata(scores, axis=0)

@@ -15,7 +15,7 @@ from typing import Literal, cast
 import numpy as np
 
 from vitrail.errors import DataError, InputError, LeakageError, RunFolderError
-from vitrail.records import SPLITS, Case, Cohort, SplitName
+from vitrail.records import SPLITS, Case, Cohort, SplitName, label_names
 from vitrail.runfolder import read_csv, read_json, write_csv, write_json
 
 _log = logging.getLogger("vitrail")
@@ -88,27 +88,35 @@ def partition(
     The largest clusters are dealt first, those of equal size in an order drawn from the seed;
     each goes where the chi-square distance from the wanted counts grows least. For clusters of
     one case this is Sainte-Laguë's method of dealing seats. The order of ``labels`` does not
-    matter.
+    matter. Where a case can have several labels, each label is a class of its own beside the
+    number of cases, and the cases of the rarest label are dealt first.
 
     Args:
-        labels: Class of each case id.
+        labels: Label of each case id.
         groups: Cluster of each case id.
         fractions: Wanted size of each part; they sum to one.
         seed: Of the order.
 
     Returns:
         Index of the part of each case id.
+
+    Source:
+        sechidis2011, section 3: the rarest label first.
+
+    Differs:
+        From iterative stratification, which deals single cases: clusters are kept whole, and all
+        labels of a cluster are weighed at once, the rarest the most.
     """
-    classes = sorted(set(labels.values()))
-    place = {label: index for index, label in enumerate(classes)}
-    counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(classes)))
-    for case_id in sorted(labels):
-        counts[groups[case_id]][place[labels[case_id]]] += 1
-    wanted = np.outer(fractions, sum(counts.values()))
+    counts = _counts(labels, groups)
+    total = np.sum(list(counts.values()), axis=0)
+    wanted = np.outer(fractions, total)
     have = np.zeros_like(wanted)
     names = sorted(counts)
     drawn = np.random.default_rng(seed).permutation(len(names))
-    order = sorted(drawn, key=lambda index: -counts[names[index]].sum())
+    sizes = Counter(groups[case_id] for case_id in labels)
+    several = any("|" in label for label in labels.values())
+    rarest = {name: total[counts[name] > 0].min() if several else 0 for name in names}
+    order = sorted(drawn, key=lambda index: (-sizes[names[index]], rarest[names[index]]))
     # Where parts want a case equally, the smaller part gets it, so that none is left without.
     smallest_first = np.argsort(fractions, kind="stable")
     part_of = {}
@@ -119,6 +127,20 @@ def partition(
         have[part] += new
         part_of[names[index]] = int(part)
     return {case_id: part_of[groups[case_id]] for case_id in labels}
+
+
+def _counts(labels: Mapping[str, str], groups: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Count each cluster's cases of every class; with several labels a case, also all its cases."""
+    strata = {
+        case_id: ("", *label_names(label)) if "|" in label else (label,)
+        for case_id, label in labels.items()
+    }
+    classes = sorted({name for names in strata.values() for name in names})
+    place = {name: index for index, name in enumerate(classes)}
+    counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(classes)))
+    for case_id in sorted(labels):
+        counts[groups[case_id]][[place[name] for name in strata[case_id]]] += 1
+    return dict(counts)
 
 
 def make_split(
@@ -171,7 +193,7 @@ def make_split(
 
 def _require_classes(cohort: Cohort, split: Mapping[str, SplitName]) -> None:
     """Refuse a split that leaves a class out of a part."""
-    present = {(split[case.case_id], case.label) for case in cohort}
+    present = {(split[case.case_id], name) for case in cohort for name in case.labels}
     for label in cohort.classes:
         for part in ("train", "test", "validation"):
             if (part, label) in present:
@@ -234,7 +256,7 @@ def _parts(
     parts: dict[str, object] = {}
     for part in SPLITS:
         cases = [case for case in cohort if split[case.case_id] == part]
-        count = Counter(case.label for case in cases)
+        count = Counter(name for case in cases for name in case.labels)
         parts[part] = {
             "cases": len(cases),
             "clusters": len({groups[case.case_id] for case in cases}),

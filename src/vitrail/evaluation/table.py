@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vitrail.errors import DataError
-from vitrail.records import Predictions
+from vitrail.records import Predictions, join_labels
 from vitrail.runfolder import read_csv, write_csv
 
 _KEYS = ("model", "seed", "fold", "case_id", "split", "y_true")
@@ -39,8 +39,7 @@ def _written(y_true: np.ndarray, classes: tuple[str, ...]) -> list[str]:
     if y_true.ndim == 1:
         return [classes[truth] for truth in y_true.tolist()]
     return [
-        "|".join([name for name, has in zip(classes, row, strict=True) if has])
-        + "|" * (sum(row) < 2)
+        join_labels([name for name, has in zip(classes, row, strict=True) if has])
         for row in y_true.tolist()
     ]
 

@@ -101,7 +101,9 @@ def analysis(
     audit = cast("Mapping[str, Any]", read_json(run.audit))
     return replace(
         asked.plan(),
-        training_counts=Counter(case.label for case in cohort if case.case_id in folds.trained),
+        training_counts=Counter(
+            name for case in cohort if case.case_id in folds.trained for name in case.labels
+        ),
         shortcuts=audit["shortcuts"],
         subgroups=_groups(cohort),
         test_openings=openings,

@@ -78,7 +78,7 @@ def bench_run(
     cohort = load_cohort(run.cohort)
     folds = crossvalidation.read(run, cohort, plan=plan)
     groups = folds.groups
-    tested = dataset(cohort, folds.each[0], plan=plan, part="test")
+    tested = dataset(cohort, folds.each[0], plan=plan, part="test", cache=run.cache)
 
     order = np.random.default_rng(0).permutation(len(tested))[: asked.cases]
 

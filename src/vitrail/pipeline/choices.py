@@ -91,7 +91,8 @@ class Plan(BaseModel):
             loss, by ``sampling``, or ``none``.
         workers: Processes that decode pictures.
         explanation: How the maps of the model are made. ``rollout`` tells where attention flows,
-            whatever the class; ``grad_cam`` what speaks for the predicted class.
+            whatever the class; ``grad_cam`` and ``relevance`` what speaks for the predicted class,
+            and for each positive label where a case can have several.
         accept_leakage: Why a leak across the split was accepted; empty where none was.
         expected_minutes: Estimated minutes of each stage.
     """
@@ -135,7 +136,7 @@ class Plan(BaseModel):
     compile: Choice[bool]
     balance: Choice[Literal["none", "weights", "sampling"]]
     workers: Choice[Annotated[int, Field(ge=0, le=64)]]
-    explanation: Choice[Literal["rollout", "grad_cam"]]
+    explanation: Choice[Literal["rollout", "grad_cam", "relevance"]]
     accept_leakage: Choice[str]
     expected_minutes: Choice[dict[str, float]]
 

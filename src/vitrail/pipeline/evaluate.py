@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -90,7 +91,7 @@ def _predictions(
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     predictions = []
     for done, training in enumerate(wanted, start=1):
-        predictions += _predict(training, plan, cohort=cohort, folds=folds)
+        predictions += _predict(training, plan, cohort=cohort, folds=folds, cache=run.cache)
         progress("predict", done=done, total=len(wanted), note=str(training))
     return crossvalidation.together(predictions) if folds.share_test else predictions
 
@@ -127,11 +128,13 @@ def previous(run: RunFolder) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any]", read_json(run.evaluation))
 
 
-def _predict(training: Training, plan: Plan, *, cohort: Cohort, folds: Folds) -> list[Predictions]:
+def _predict(
+    training: Training, plan: Plan, *, cohort: Cohort, folds: Folds, cache: Path
+) -> list[Predictions]:
     """Let one stored model say what it thinks of its fold's validation and test cases."""
     model = bundle.load(training.folder).model
     split = folds.each[training.fold]
-    parts = {part: dataset(cohort, split, plan=plan, part=part) for part in _PARTS}
+    parts = {part: dataset(cohort, split, plan=plan, part=part, cache=cache) for part in _PARTS}
     return [
         predict_cases(model, cases, training=training, part=part, batch_size=plan.batch_size.value)
         for part, cases in parts.items()
@@ -163,8 +166,8 @@ def predict_cases(
         split=part,
         classes=cases.classes,
         case_ids=tuple(case.case_id for case in cases.cases),
-        y_true=np.array(cases.labels),
-        probabilities=predict(model, cases, batch_size=batch_size),
+        y_true=np.array(cases.labels, dtype=bool if cases.multi_label else np.int64),
+        probabilities=predict(model, cases, batch_size=batch_size, multi_label=cases.multi_label),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import probe
 from vitrail.evaluation.table import read_predictions
-from vitrail.explain import attention_maps
+from vitrail.explain import attention_maps, methods
 from vitrail.explain import explain as explain_images
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
@@ -28,6 +28,7 @@ from vitrail.records import Cohort, Predictions, Progress, no_progress
 from vitrail.runfolder import RunFolder, file_name, read_json, write_bytes
 
 BATCH = 16
+_BY_ATTENTION = ("rollout", "relevance")
 
 
 def explain(
@@ -68,6 +69,7 @@ def explain(
                 folds.explained(fold, everything=everything),
                 plan=plan,
                 part="test",
+                cache=run.cache,
             ),
         )
         for fold in range(plan.folds.value)
@@ -76,17 +78,16 @@ def explain(
     chosen = plan.explanation.value
     method = method or chosen
     shown = None if method == chosen else method
+    wanted = [
+        maps for part in parts for maps in _wanted(part, predictions, method=method, folder=shown)
+    ]
     name = "explain" if shown is None else f"explain {method}"
     return stage(
         name if not everything else f"{name} all",
         run,
         inputs=hash_of(method, *described, run.split, predictions),
-        outputs=[
-            run.explanation(case.case_id, method=shown)
-            for part in parts
-            for case in part.cases.cases
-        ],
-        work=lambda: _explain(run, cohort, parts=parts, ways=(method, chosen), progress=progress),
+        outputs=[path for maps in wanted for path in maps.paths(run).values()],
+        work=lambda: _explain(run, cohort, parts=parts, wanted=wanted, progress=progress),
         command=command,
     )
 
@@ -99,54 +100,102 @@ class _Part:
     cases: PictureDataset
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Maps:
+    """The maps of one method for one target, by one model.
+
+    Attributes:
+        part: The model and its cases.
+        method: Name of the method.
+        target: What is explained: a class, or each case's predicted one.
+        label: Name of the class that is explained; empty for the predicted one.
+        folder: Where below ``explanations/``; None for the run's own maps.
+        indices: The cases.
+    """
+
+    part: _Part
+    method: str
+    target: int | Literal["predicted"] = "predicted"
+    label: str = ""
+    folder: str | None
+    indices: Sequence[int]
+
+    def paths(self, run: RunFolder) -> dict[int, Path]:
+        """Say where the map of each case lies."""
+        names = {index: self.part.cases.cases[index].case_id for index in self.indices}
+        return {index: run.explanation(name, method=self.folder) for index, name in names.items()}
+
+
+def _wanted(part: _Part, predictions: Path, *, method: str, folder: str | None) -> Iterator[_Maps]:
+    """List the maps of a method: of the predicted class, and of every positive label.
+
+    Positive are the labels that a case has, and those that the model gives at least one half.
+    """
+    cases = part.cases
+    yield _Maps(part=part, method=method, folder=folder, indices=range(len(cases)))
+    known = methods().get(method)
+    if not len(cases) or not cases.multi_label or known is None or not known.class_specific:
+        return
+    said = {
+        name: row
+        for one in read_predictions(predictions)
+        if one.model == "vit"
+        for name, row in zip(one.case_ids, one.probabilities, strict=True)
+    }
+    nothing = np.zeros(len(cases.classes))
+    given = np.array([said.get(case.case_id, nothing) for case in cases.cases]) >= 0.5
+    positive = given | np.array(cases.labels, dtype=bool)
+    for place, label in enumerate(cases.classes):
+        yield _Maps(
+            part=part,
+            method=method,
+            target=place,
+            label=label,
+            folder=file_name(f"{method} of {label}"),
+            indices=np.flatnonzero(positive[:, place]).tolist(),
+        )
+
+
 def _explain(
     run: RunFolder,
     cohort: Cohort,
     *,
     parts: Sequence[_Part],
-    ways: tuple[str, str],
+    wanted: Sequence[_Maps],
     progress: Progress,
 ) -> Result:
-    """Explain what has no map yet, then draw the walls and keep the pictures.
-
-    ``ways`` are the method that is asked for and the plan's.
-    """
-    method, chosen = ways
-    shown = None if method == chosen else method
-    todo = [_todo(run, part, method=method, shown=shown) for part in parts]
+    """Explain what has no map yet, then draw the walls and keep the pictures."""
+    todo = [(maps, _todo(run, maps)) for maps in wanted]
+    method, written = wanted[0].method, sum(len(due) for _, due in todo)
     started = time.perf_counter()
-    done, total = 0, sum(map(len, todo))
-    for part, places in zip(parts, todo, strict=True):
-        if not places:
-            continue
+    done = 0
+    for part in parts:
         model, weights = bundle.load(part.folder).model, _weights(part.folder)
-        for indices, images in _batches(part.cases, places):
-            attribution = explain_images(model, images, method=method)
-            for place, index in enumerate(indices):
-                facts = _facts(part.cases, index, weights=weights)
-                one = replace(attribution[place], extra=facts)
-                one.save(run.explanation(part.cases.cases[index].case_id, method=shown))
-            done += len(indices)
-            progress(f"explain {method}", done=done, total=total)
+        for maps, due in todo:
+            for indices, images in _batches(part.cases, due) if maps.part is part else ():
+                attribution = explain_images(model, images, method=method, target=maps.target)
+                for place, index in enumerate(indices):
+                    facts = _facts(part.cases, index, weights=weights) | {"label": maps.label}
+                    one = replace(attribution[place], extra=facts)
+                    one.save(maps.paths(run)[index])
+                done += len(indices)
+                progress(f"explain {method}", done=done, total=written)
     seconds = time.perf_counter() - started
-    cases = [case for part in parts for case in part.cases.cases]
-    said = [f"{method}: {total} maps written, {len(cases) - total} kept"]
-    if total:
-        said[0] += f", {total / seconds:.1f} pictures a second"
-    keep(run, cohort, cases=cases)
-    if shown is None and method == "rollout":
+    total = sum(len(maps.indices) for maps in wanted)
+    said = [f"{method}: {written} maps written, {total - written} kept"]
+    if written:
+        said[0] += f", {written / seconds:.1f} pictures a second"
+    keep(run, cohort, cases=[case for part in parts for case in part.cases.cases])
+    if wanted[0].folder is None and method in _BY_ATTENTION:
         said.append(_walls(run, parts[0].cases, model=bundle.load(parts[0].folder).model))
-    return {"method": method, "maps": len(cases), "written": total, "summary": said}
+    return {"method": method, "maps": total, "written": written, "summary": said}
 
 
-def _todo(run: RunFolder, part: _Part, *, method: str, shown: str | None) -> list[int]:
+def _todo(run: RunFolder, maps: _Maps) -> list[int]:
     """List the cases that have no map of these weights yet."""
-    weights = _weights(part.folder)
-    return [
-        index
-        for index, case in enumerate(part.cases.cases)
-        if not _is_current(run.explanation(case.case_id, method=shown), weights, method=method)
-    ]
+    weights = _weights(maps.part.folder)
+    paths = maps.paths(run)
+    return [index for index, path in paths.items() if not _is_current(path, weights, maps=maps)]
 
 
 def _weights(folder: Path) -> str:
@@ -155,14 +204,15 @@ def _weights(folder: Path) -> str:
     return str(content["weights_sha256"])
 
 
-def _is_current(path: Path, weights: str, *, method: str) -> bool:
-    """Tell whether a map is there, whole, by this method and of these weights."""
+def _is_current(path: Path, weights: str, *, maps: _Maps) -> bool:
+    """Tell whether a map is there, whole, by this method, of this label and of these weights."""
     beside = path.with_suffix(".json")
     if not path.exists() or not beside.exists():
         return False
     content = cast("Mapping[str, Any]", read_json(beside))
-    made_of = (content.get("method"), content.get("extra", {}).get("weights_sha256"))
-    return made_of == (method, weights)
+    extra = content.get("extra", {})
+    made_of = (content.get("method"), extra.get("label", ""), extra.get("weights_sha256"))
+    return made_of == (maps.method, maps.label, weights)
 
 
 def _facts(cases: PictureDataset, index: int, *, weights: str) -> dict[str, object]:
@@ -211,10 +261,12 @@ def choose(said: Predictions) -> list[str]:
     decision = said.probabilities.argmax(axis=1)
     certainty = said.probabilities.max(axis=1)
     order = np.argsort(-certainty, kind="stable")
+    several = said.y_true.ndim == 2
     chosen: list[str] = []
     for label in range(len(said.classes)):
-        mine = [row for row in order if said.y_true[row] == label]
+        has = said.y_true[:, label] if several else said.y_true == label
+        mine = [row for row in order if has[row]]
         right = [row for row in mine if decision[row] == label]
         wrong = [row for row in mine if decision[row] != label]
         chosen += [said.case_ids[row] for row in (*right[:1], *wrong[:1])]
-    return chosen
+    return list(dict.fromkeys(chosen))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.data.audit import audit
-from vitrail.data.cohort import load_cohort, read_folder, read_manifest
+from vitrail.data.cohort import load_cohort, read_folder, read_manifest, with_several_labels
 from vitrail.data.loader import PictureDataset
 from vitrail.data.split import analysis_unit, clusters
 from vitrail.errors import DataError, InputError
@@ -57,7 +57,7 @@ def evaluate_external(
     asked = Asked(**evaluate(run, asked, command=command, progress=progress)["asked"])
     plan = read_plan(run.plan)
     own = load_cohort(run.cohort)
-    other = _read(folder, manifest)
+    other = _alike(own, _read(folder, manifest))
     _require_classes(own, other)
     openings = 1 + entries(run).get(STAGE, {}).get("result", {}).get("openings", 0)
     return stage(
@@ -80,6 +80,18 @@ def _read(folder: Path | None, manifest: Path | None) -> Cohort:
         came, rule = "neither a folder nor a manifest", "an external set lies somewhere"
         raise InputError("external", came, rule, "pass --external DIR")
     return read_folder(folder)
+
+
+def _alike(own: Cohort, other: Cohort) -> Cohort:
+    """Let cases of one label each stand for cases that can have several, where the run's can."""
+    if other.multi_label and not own.multi_label:
+        raise DataError(
+            str(other.root),
+            "cases with several labels",
+            "the run's cases have one label each",
+            "give each case one label",
+        )
+    return with_several_labels(other) if own.multi_label and not other.multi_label else other
 
 
 def _evaluate(

@@ -24,6 +24,7 @@ class Facts:
         intensity_range: Stored values that become 0 and 1 where there are more than 8 bits.
         mean: Mean of each channel in [0, 1]; one number where there is no color.
         std: Standard deviation of each channel.
+        multi_label: Whether a case can have several labels.
     """
 
     cases: Mapping[SplitName, int]
@@ -36,6 +37,7 @@ class Facts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     folds: int = 1
+    multi_label: bool = False
 
 
 def gather(
@@ -53,7 +55,7 @@ def gather(
         fingerprint: ``fingerprint`` of ``audit.json``.
         folds: Number of folds.
     """
-    train = [case.label for case in cohort if split[case.case_id] == "train"]
+    train = [name for case in cohort if split[case.case_id] == "train" for name in case.labels]
     color = fingerprint["colored"] > 0.05
     window = fingerprint["intensity_range"]
     channels = slice(None) if color else slice(1)
@@ -68,6 +70,7 @@ def gather(
         mean=tuple(fingerprint["mean"][channels]),
         std=tuple(max(0.01, value) for value in fingerprint["std"][channels]),
         folds=folds,
+        multi_label=cohort.multi_label,
     )
 
 

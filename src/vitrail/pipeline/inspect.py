@@ -1,13 +1,16 @@
 """``vitrail inspect``: what the folder holds, before anything is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vitrail.data.audit import Audit, audit
-from vitrail.data.cohort import read_folder, read_manifest, write_cohort
+from vitrail.data.cohort import write_cohort
+from vitrail.data.patients import with_patients
 from vitrail.errors import RunFolderError
 from vitrail.pipeline.facts import data_fingerprint
 from vitrail.pipeline.ledger import Result, entries, hash_of, require_own_folder, stage
 from vitrail.pipeline.pictures import keep_samples
+from vitrail.pipeline.source import read_source
 from vitrail.records import Cohort, Progress, no_progress
 from vitrail.runfolder import RunFolder, write_json
 
@@ -19,6 +22,7 @@ def inspect(
     folder: Path,
     *,
     manifest: Path | None = None,
+    patient_from: str = "",
     command: str = "",
     progress: Progress = no_progress,
 ) -> Result:
@@ -28,8 +32,10 @@ def inspect(
 
     Args:
         run: Where to write.
-        folder: The pictures.
+        folder: The pictures, or a file that holds many; see :func:`read_source`.
         manifest: A CSV that lists them; its paths are relative to it.
+        patient_from: A regular expression whose first group is the patient in a path; what an
+            earlier call was given stays.
         command: The exact command line.
         progress: Told of each picture.
 
@@ -38,9 +44,13 @@ def inspect(
         RunFolderError: If the run folder belongs to other data.
     """
     require_own_folder(run)
-    cohort = read_folder(folder) if manifest is None else read_manifest(manifest)
-    data = hash_of(data_fingerprint(cohort))
     before = entries(run).get("inspect")
+    patient_from = patient_from or (before or {}).get("result", {}).get("patient_from", "")
+    cohort = read_source(run, folder, manifest=manifest, progress=progress)
+    doubts: tuple[str, ...] = ()
+    if patient_from:
+        cohort, doubts = with_patients(cohort, patient_from)
+    data = hash_of(data_fingerprint(cohort))
     if before is not None and before["inputs"] != data:
         raise RunFolderError(
             str(run.root),
@@ -53,12 +63,17 @@ def inspect(
         run,
         inputs=data,
         outputs=(run.cohort, run.audit),
-        work=lambda: _inspect(run, cohort, progress=progress),
+        work=lambda: {
+            "patient_from": patient_from,
+            **_inspect(run, cohort, doubts=doubts, progress=progress),
+        },
         command=command,
     )
 
 
-def _inspect(run: RunFolder, cohort: Cohort, *, progress: Progress) -> Result:
+def _inspect(
+    run: RunFolder, cohort: Cohort, *, doubts: Sequence[str], progress: Progress
+) -> Result:
     """Audit a cohort and write what was found."""
     found = audit(cohort, progress=progress)
     readable = found.readable(cohort)
@@ -71,7 +86,7 @@ def _inspect(run: RunFolder, cohort: Cohort, *, progress: Progress) -> Result:
         "unreadable": [{"path": item.path, "reason": item.reason} for item in found.unreadable],
         "duplicates": len(found.duplicates),
         "leaks": len(found.leaks),
-        "summary": _sentences(found, readable),
+        "summary": [*_sentences(found, readable), *doubts],
     }
 
 
@@ -92,4 +107,4 @@ def _sentences(found: Audit, readable: Cohort) -> list[str]:
     ]
     if len(found.leaks) > _NAMED:
         said.append(f"… and {len(found.leaks) - _NAMED} more leaks; audit.json names them all")
-    return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.low > 0.5]
+    return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.finding]

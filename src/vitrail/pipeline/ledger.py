@@ -118,9 +118,10 @@ def require_own_folder(run: RunFolder) -> None:
     Raises:
         RunFolderError: If the folder holds files that no run of vitrail wrote.
     """
-    if not run.root.exists() or run.environment.exists() or run.cohort.exists():
+    known = (run.environment, run.cohort, run.data)
+    if not run.root.exists() or any(path.exists() for path in known):
         return
-    if not run.root.is_dir() or any(run.root.iterdir()):
+    if not run.root.is_dir() or any(not path.match(".writing-*") for path in run.root.iterdir()):
         raise RunFolderError(
             str(run.root),
             "it is not empty and not a run folder",

@@ -18,7 +18,7 @@ SAMPLES = 12
 def keep_samples(run: RunFolder, cohort: Cohort) -> None:
     """Keep pictures of each class, spread evenly over its cases."""
     for name in cohort.classes:
-        cases = [case for case in cohort if case.label == name]
+        cases = [case for case in cohort if name in case.labels]
         keep(run, cohort, cases=cases[:: max(1, len(cases) // SAMPLES)][:SAMPLES])
 
 

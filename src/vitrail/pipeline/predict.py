@@ -20,7 +20,7 @@ from vitrail.pipeline import novelty
 from vitrail.pipeline.choices import read_plan
 from vitrail.pipeline.ledger import Result, require_run
 from vitrail.pipeline.pictures import png
-from vitrail.records import Progress, no_progress
+from vitrail.records import Progress, join_labels, label_names, no_progress
 from vitrail.report.pictures import fractions_of, paint, register
 from vitrail.runfolder import RunFolder, file_name, write_bytes, write_csv
 
@@ -105,7 +105,9 @@ def _pictures(paths: Sequence[Path]) -> list[Path]:
 
 def _sentence(row: dict[str, Any]) -> str:
     """Say one prediction, and whether to mistrust it."""
-    said = f"{row['path']}: {row['label']} ({row['probabilities'][row['label']]:.3f})"
+    names = [name for name in label_names(row["label"]) if name]
+    sure = ", ".join(f"{name} ({row['probabilities'][name]:.3f})" for name in names)
+    said = f"{row['path']}: {sure or 'none of the labels'}"
     return f"{said}, OUT OF RANGE: do not rely on it" if row["out_of_range"] else said
 
 
@@ -124,21 +126,31 @@ def _predict(
         path, channels=preprocessing.channels, intensity_range=preprocessing.intensity_range
     )
     images = to_input(picture, preprocessing)[None]
+    several = bool(loaded.extra.get("multi_label", False))
     with torch.no_grad():
-        said = torch.stack([fold.model(images)[0].double().softmax(dim=0) for fold in folds])
-    probabilities = said.mean(dim=0).tolist()
+        logits = [fold.model(images)[0].double() for fold in folds]
+    said = [one.sigmoid() if several else one.softmax(dim=0) for one in logits]
+    probabilities = torch.stack(said).mean(dim=0).tolist()
     found = explain(loaded.model, images, method=method)
     laid = _overlay(picture, found.values[0].numpy(), signed=found.signed, loaded=loaded)
     write_bytes(overlay, png(laid))
     seen = None if known is None else novelty.judge(known, picture, preprocessing=preprocessing)
     return {
         "path": str(path),
-        "label": loaded.classes[int(np.argmax(probabilities))],
+        "label": _label(loaded.classes, probabilities, several=several),
         "probabilities": dict(zip(loaded.classes, probabilities, strict=True)),
         "distance": None if seen is None else seen.distance,
         "out_of_range": None if seen is None else seen.outside,
         "overlay": str(overlay),
     }
+
+
+def _label(classes: Sequence[str], probabilities: Sequence[float], *, several: bool) -> str:
+    """Name the likeliest class; where a case can have several labels, those from one half up."""
+    if not several:
+        return classes[int(np.argmax(probabilities))]
+    named = zip(classes, probabilities, strict=True)
+    return join_labels([name for name, value in named if value >= 0.5])
 
 
 def _overlay(

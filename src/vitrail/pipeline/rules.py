@@ -133,7 +133,7 @@ def choose(
         **_pixels(facts, request, trial=trial),
         **_steps(facts, request, machine=machine, trial=trial),
         **methods(fine_tunes=request.fine_tunes),
-        "explanation": _explanation(attends=attends(trial.model)),
+        "explanation": _explanation(attends=attends(trial.model), several=facts.multi_label),
         "expected_minutes": (
             _expected(facts, request, trial=trial),
             f"timed steps on this machine ({machine.cores} cores, {machine.gpu or 'no GPU'})",
@@ -400,8 +400,10 @@ def _steps(
     }
 
 
-def _explanation(*, attends: bool) -> tuple[str, str]:
+def _explanation(*, attends: bool, several: bool) -> tuple[str, str]:
     """Follow attention where it leads from patch to patch, else ask for the class's gradient."""
+    if attends and several:
+        return "relevance", "a case can have several labels: this map asks for each by itself"
     if attends:
         return "rollout", (
             "exact for attention from every patch to every patch; the same map for every class"
@@ -416,7 +418,7 @@ def _balance(facts: Facts) -> tuple[str, float]:
     """Weigh the loss where the classes differ by more than half, sample where tenfold."""
     counts = facts.train_counts.values()
     imbalance = max(counts) / max(1, min(counts))
-    if imbalance <= 1.5:
+    if imbalance <= 1.5 or facts.multi_label:
         return "none", imbalance
     return ("weights" if imbalance < 10 else "sampling"), imbalance
 

@@ -20,6 +20,7 @@ def run(
     pictures: Path,
     *,
     manifest: Path | None = None,
+    patient_from: str = "",
     request: Request | None = None,
     command: str = "",
     progress: Progress = no_progress,
@@ -30,6 +31,7 @@ def run(
         folder: The run folder.
         pictures: The folder of pictures.
         manifest: A CSV that lists them.
+        patient_from: A regular expression whose first group is the patient in a path.
         request: What the user asked for.
         command: The exact command line.
         progress: Told of everything long.
@@ -38,7 +40,14 @@ def run(
         VitrailError: Whatever a stage cannot go on with; what is finished stays.
     """
     stages: tuple[Callable[[], Result], ...] = (
-        lambda: inspect(folder, pictures, manifest=manifest, command=command, progress=progress),
+        lambda: inspect(
+            folder,
+            pictures,
+            manifest=manifest,
+            patient_from=patient_from,
+            command=command,
+            progress=progress,
+        ),
         lambda: plan(folder, request, command=command, progress=progress),
         lambda: train(folder, command=command, progress=progress),
         lambda: evaluate(folder, command=command, progress=progress),

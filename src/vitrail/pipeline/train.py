@@ -126,7 +126,9 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
         run,
         inputs=hash_of(plan.fingerprint(), run.split),
         outputs=[training.folder / bundle.DESCRIPTION for training in wanted],
-        work=lambda: _train(wanted, plan, cohort=cohort, folds=folds, progress=progress),
+        work=lambda: _train(
+            wanted, plan, cohort=cohort, folds=folds, cache=run.cache, progress=progress
+        ),
         command=command,
     )
 
@@ -156,6 +158,7 @@ def _train(
     *,
     cohort: Cohort,
     folds: Sequence[Mapping[str, SplitName]],
+    cache: Path,
     progress: Progress,
 ) -> Result:
     """Train what is not there yet."""
@@ -164,7 +167,7 @@ def _train(
         if not (training.folder / bundle.DESCRIPTION).exists():
             told = _one_bar(training, wanted, progress=progress)
             split = folds[training.fold]
-            _train_one(training, plan, cohort=cohort, split=split, progress=told)
+            _train_one(training, plan, cohort=cohort, split=split, cache=cache, progress=told)
         else:
             _log.info("train: %s is trained, kept", training)
         content: Any = read_json(training.folder / bundle.DESCRIPTION)
@@ -199,11 +202,12 @@ def _train_one(
     *,
     cohort: Cohort,
     split: Mapping[str, SplitName],
+    cache: Path,
     progress: Progress,
 ) -> None:
     """Train one model and keep it."""
     parts = {
-        name: dataset(cohort, split, plan=plan, part=name, seed=training.seed)
+        name: dataset(cohort, split, plan=plan, part=name, seed=training.seed, cache=cache)
         for name in ("train", "validation")
     }
     pretrained = plan.pretrained.value and training.name == "vit"
@@ -213,7 +217,7 @@ def _train_one(
         model,
         parts["train"],
         validation=parts["validation"],
-        settings=training.settings,
+        settings=replace(training.settings, multi_label=cohort.multi_label),
         folder=training.folder,
         progress=progress,
     )
@@ -225,6 +229,7 @@ def _train_one(
         preprocessing=plan.preprocessing,
         extra={
             "plan": plan.fingerprint(),
+            "multi_label": cohort.multi_label,
             **_told(result, training, model=model),
             "training_range": novelty.learn(parts["train"], parts["validation"]),
         },
@@ -250,8 +255,18 @@ def dataset(
     plan: Plan,
     part: SplitName | Literal["all"],
     seed: int = 0,
+    cache: Path | None = None,
 ) -> PictureDataset:
-    """Make the dataset of one part of the split; training pictures are augmented."""
+    """Make the dataset of one part of the split; training pictures are augmented.
+
+    Args:
+        cohort: The cases.
+        split: The part of each case.
+        plan: Says how pictures are prepared.
+        part: Which part.
+        seed: Of the augmentation.
+        cache: Folder that keeps decoded pictures; None keeps none on disk.
+    """
     return PictureDataset(
         [case for case in cohort if part in ("all", split[case.case_id])],
         cohort.root,
@@ -259,4 +274,5 @@ def dataset(
         classes=cohort.classes,
         augment=preset(plan.augmentation.value) if part == "train" else None,
         seed=seed,
+        cache_dir=cache,
     )

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from vitrail.errors import RunFolderError
-from vitrail.records import Preprocessing
+from vitrail.records import Preprocessing, label_names
 from vitrail.runfolder import RunFolder, read_csv, read_json
 
 Object = Mapping[str, Any]
@@ -246,7 +246,9 @@ def _classes(predictions: list[dict[str, str]], rows: list[dict[str, str]]) -> t
     if predictions:
         columns = [name for name in predictions[0] if name.startswith("prob_")]
         return tuple(name.removeprefix("prob_") for name in columns)
-    return tuple(sorted({row["label"] for row in rows if row.get("label")}))
+    return tuple(
+        sorted({name for row in rows for name in label_names(row.get("label", "")) if name})
+    )
 
 
 def _class_name(y_true: str, classes: tuple[str, ...]) -> str:

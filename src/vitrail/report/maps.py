@@ -38,8 +38,9 @@ class Map:
 
     @property
     def method(self) -> str:
-        """Name of the method."""
-        return str(self.about.get("method", "unnamed method"))
+        """Name of the method, and of the label that it was asked for."""
+        name, label = self.about.get("method", "unnamed method"), self.about.get("label")
+        return f"{name} of {label}" if label else str(name)
 
     @property
     def class_specific(self) -> bool:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from vitrail.color import colorize
+from vitrail.records import label_names
 from vitrail.report import charts, curves, figures, results, sentences, tables
 from vitrail.report import checklist as checklists
 from vitrail.report import trust as trusts
@@ -190,11 +191,12 @@ def samples(
         (class, pictures), in the order of the classes.
     """
     grid = []
-    for name in sorted({row.get("label", "") for row in contents.cases.values()}):
+    names = {case_id: label_names(row.get("label", "")) for case_id, row in contents.cases.items()}
+    for name in sorted(set().union(*names.values())):
         there = [
             case_id
-            for case_id, row in contents.cases.items()
-            if row.get("label") == name and contents.run.picture(case_id).is_file()
+            for case_id in contents.cases
+            if name in names[case_id] and contents.run.picture(case_id).is_file()
         ]
         places = np.unique(np.linspace(0, len(there) - 1, min(count, len(there))).round())
         drawn = [_sample(contents, there[int(place)]) for place in places]

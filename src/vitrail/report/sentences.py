@@ -39,6 +39,8 @@ def _found(contents: Contents, model: str, *, metrics: Object) -> str:
         f"told “{positive}” from “{others[0]}”"
         if positive and len(others) == 1
         else f"told {len(contents.classes)} classes apart"
+        if not any("|" in truth for truth in contents.truth.values())
+        else f"found {len(contents.classes)} labels, of which a case can have several,"
     )
     return (
         f"On {count} {unit(contents, count)}{_unknown(contents)} that took no part in its "

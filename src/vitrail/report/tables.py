@@ -3,10 +3,12 @@
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from vitrail.records import label_names
 from vitrail.report.contents import Contents, Object
 
 METRICS = {
@@ -143,11 +145,12 @@ def flow(contents: Contents) -> Flow:
         for case_id, row in contents.cases.items()
         if case_id not in left_out and row.get("path") not in left_out
     ]
-    labels = tuple(sorted({row.get("label", "") for row in used}))
+    labels = tuple(sorted({name for row in used for name in label_names(row.get("label", ""))}))
     parts = []
     for part in ("train", "validation", "test", ""):
         rows = [row for row in used if contents.parts.get(row["case_id"], "") == part]
-        counts = tuple(sum(row.get("label") == label for row in rows) for label in labels)
+        count = Counter(name for row in rows for name in label_names(row.get("label", "")))
+        counts = tuple(count[label] for label in labels)
         if rows:
             parts.append((part or "not in the split", len(rows), counts))
     listed = len(used) + len(unreadable)

@@ -15,7 +15,9 @@ from vitrail.data.duplicates import (
     placements,
     thumbnail,
 )
+from vitrail.data.shortcuts import FAMILIES, audit_shortcuts
 from vitrail.errors import DataError, LeakageError
+from vitrail.records import join_labels
 
 
 def test_an_audit_fits_its_schema_and_comes_back(folder):
@@ -152,3 +154,25 @@ def test_the_eight_placements_are_all_different_and_closed():
     ways = {way.tobytes() for way in placements(picture)}
     assert len(ways) == 8
     assert {way.tobytes() for first in placements(picture) for way in placements(first)} == ways
+
+
+def test_a_shortcut_to_one_of_several_labels_is_named_with_its_label():
+    generator = np.random.default_rng(0)
+    has = generator.random((120, 2)) < 0.5
+    labels = [join_labels([name for name, of in zip("ab", row, strict=True) if of]) for row in has]
+    quiet = {family: [1.0] for family in FAMILIES}
+    measured = [
+        quiet | {"intensity": [float(row[1]) + 0.3 * generator.standard_normal()]} for row in has
+    ]
+    ids = [str(number) for number in range(120)]
+    (found,) = audit_shortcuts(measured, labels, clusters=ids)
+    assert "tells 'b' from its absence" in found.finding
+    assert "'a'" not in found.finding
+    assert 0.6 < found.roc_auc_score < 0.8
+
+
+def test_an_audit_counts_every_label(folder):
+    lines = [f"benign/{n}.png,{'x|y' if n % 2 else 'x'}\n" for n in range(6)]
+    lines += [f"tumor/{n}.png,\n" for n in range(6, 12)]
+    (folder / "manifest.csv").write_text("path,label\n" + "".join(lines))
+    assert audit(read_manifest(folder / "manifest.csv")).classes == {"x": 6, "y": 3}

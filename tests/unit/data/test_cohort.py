@@ -2,7 +2,13 @@ import shutil
 
 import pytest
 
-from vitrail.data.cohort import load_cohort, read_folder, read_manifest, write_cohort
+from vitrail.data.cohort import (
+    load_cohort,
+    read_folder,
+    read_manifest,
+    with_several_labels,
+    write_cohort,
+)
 from vitrail.errors import DataError, ManifestError, RunFolderError
 
 
@@ -112,13 +118,53 @@ def test_a_manifest_tells_everything_of_a_case(folder):
         ("path,label\n/etc/hosts,x\n", "paths lie inside"),
         ("path,label\nbenign/0.png,x\nbenign/0.png,y\n", "csv:3: .* again .first in line 2"),
         ("path,label,split\nbenign/0.png,x,tset\n", "write 'test'"),
-        ("path,label\nbenign/0.png,a|b\n", "one label a case"),
         ("path,label,mask\nbenign/0.png,a,no.png\n", "no file 'no.png'"),
     ],
 )
 def test_a_faulty_manifest_is_refused_by_line(folder, text, message):
     with pytest.raises(ManifestError, match=message):
         read_manifest(manifest(folder, text))
+
+
+def labelled(folder, labels):
+    text = "path,label\n"
+    for index, label in enumerate(labels):
+        text += f"{'benign' if index < 6 else 'tumor'}/{index}.png,{label}\n"
+    return manifest(folder, text)
+
+
+def test_several_labels_a_case_are_written_in_one_way(folder):
+    cohort = read_manifest(labelled(folder, ["b|a", "a", "", "|", " a | a ", "b"] * 2))
+    assert cohort.multi_label
+    assert cohort.classes == ("a", "b")
+    written = [next(c.label for c in cohort if c.path == f"benign/{n}.png") for n in range(6)]
+    assert written == ["a|b", "a|", "|", "|", "a|", "b|"]
+    assert cohort.cases[0].labels == ("a", "b")
+
+
+def test_one_label_a_case_stands_for_several_where_asked(folder):
+    cohort = with_several_labels(read_folder(folder))
+    assert cohort.multi_label
+    assert {case.label for case in cohort} == {"benign|", "tumor|"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a|b", "a|", "a|b"] * 4, "every case has the label 'a'"),
+        (["a|", "", "a"] * 4, "one class only"),
+        (["a|b", "a|", "|"] + ["a|"] * 9, "class 'b' has one case"),
+        ([f"{0.5 + index}" for index in range(12)], "12 different numbers .* regression targets"),
+        ([f"{index}" for index in range(12)], "12 different numbers"),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_refused(folder, labels, message):
+    with pytest.raises(DataError, match=message):
+        read_manifest(labelled(folder, labels))
+
+
+def test_grades_written_as_numbers_are_classes(folder):
+    assert read_manifest(labelled(folder, ["0", "1.5", "2"] * 4)).classes == ("0", "1.5", "2")
 
 
 def test_a_label_of_the_test_part_alone_is_refused(folder):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,15 @@ def test_the_dataset_gives_what_predict_gives(cohort):
     assert torch.equal(image, expected)
     assert (label, index) == (cohort.label_index(case), 7)
     assert image.shape == (1, 24, 32)
+
+
+def test_several_labels_are_a_row_of_zeros_and_ones(cohort):
+    marks = ["benign|", "benign|tumor", "|"] * 4
+    cases = [replace(case, label=mark) for case, mark in zip(cohort, marks, strict=True)]
+    data = PictureDataset(cases, cohort.root, preprocessing=GREY, classes=cohort.classes)
+    _, labels, _ = next(iter(loader(data, batch_size=3, shuffle=False)))
+    assert data.multi_label
+    assert labels.tolist() == [[1, 0], [1, 1], [0, 0]]
 
 
 def test_augmentation_depends_on_seed_epoch_and_case_alone(cohort):

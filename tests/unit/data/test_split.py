@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from vitrail.data.split import (
     write_split,
 )
 from vitrail.errors import DataError, InputError, LeakageError, RunFolderError
-from vitrail.records import Case, Cohort
+from vitrail.records import Case, Cohort, join_labels
 
 
 def cohort_of(patients, slices=2, split=""):
@@ -142,3 +143,43 @@ def test_a_split_comes_back_and_a_moved_case_is_noticed(tmp_path):
     path.unlink()
     with pytest.raises(RunFolderError, match="vitrail plan"):
         load_split(path, cohort)
+
+
+def several(count, shares, seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        f"{number:04d}": join_labels(
+            [n for n, share in shares.items() if generator.random() < share]
+        )
+        for number in range(count)
+    }
+
+
+def test_each_label_and_none_keep_their_share_in_every_part():
+    labels = several(1000, {"common": 0.5, "some": 0.1, "rare": 0.012})
+    parts = partition(labels, {name: name for name in labels}, fractions=(0.6, 0.2, 0.2), seed=1)
+    for label in ("common", "some", "rare"):
+        has = [name for name in labels if label in labels[name].split("|")]
+        shares = np.bincount([parts[name] for name in has], minlength=3) / len(has)
+        assert np.abs(shares - (0.6, 0.2, 0.2)).max() <= max(0.01, 1 / len(has))
+    assert np.bincount(list(parts.values())).tolist() == pytest.approx([600, 200, 200], abs=4)
+
+
+def test_patients_with_several_labels_stay_whole():
+    labels = several(300, {"a": 0.4, "b": 0.05})
+    groups = {name: f"P{int(name) // 3}" for name in labels}
+    parts = partition(labels, groups, fractions=(0.6, 0.2, 0.2), seed=0)
+    assert len({(groups[name], part) for name, part in parts.items()}) == 100
+    has = [parts[name] for name in labels if "b" in labels[name].split("|")]
+    assert np.bincount(has, minlength=3).min() >= 2
+
+
+def test_a_label_that_is_left_out_of_the_test_part_is_refused():
+    labels = ["a|b", "a|b", *["a|", "|"] * 10]
+    cases = [
+        Case(case_id=f"{n:02d}", path=f"{n}.png", label=label, patient_id="P" if n < 2 else "")
+        for n, label in enumerate(labels)
+    ]
+    cohort = Cohort(Path(), tuple(cases), ("a", "b"))
+    with pytest.raises(DataError, match="no case of class 'b' in"):
+        make_split(cohort, groups=clusters(cohort), seed=0)

@@ -124,3 +124,9 @@ def test_published_weights_are_downloaded_only_where_asked_for_and_train_as_weig
 def test_published_weights_without_a_named_model_are_refused(facts, machine, cost, model):
     with pytest.raises(PlanError, match="--pretrained: without --model"):
         made(facts, machine, cost, pretrained=True, model=model)
+
+
+def test_several_labels_are_asked_for_one_by_one_and_not_balanced(facts, machine, cost):
+    chosen = made(replace(facts, multi_label=True, train_counts={"a": 10, "b": 200}), machine, cost)
+    assert chosen.explanation.value == "relevance"
+    assert chosen.balance.value == "none"

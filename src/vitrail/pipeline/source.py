@@ -1,0 +1,75 @@
+"""Where the cases come from: a folder, a manifest, or a file that holds many pictures."""
+
+from collections.abc import Sequence
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, cast
+
+from vitrail.data.arrays import is_arrays, read_arrays
+from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.huggingface import is_dataset, read_dataset
+from vitrail.data.unpack import MANIFEST, ORIGIN, unpack
+from vitrail.errors import RunFolderError
+from vitrail.records import Cohort, Progress, no_progress
+from vitrail.runfolder import RunFolder, read_json
+
+
+def read_source(
+    run: RunFolder,
+    source: Path,
+    *,
+    manifest: Path | None = None,
+    progress: Progress = no_progress,
+) -> Cohort:
+    """Read the cases of a run, after unpacking them into ``data`` of the run where need be.
+
+    Args:
+        run: Takes the pictures of a file that holds many.
+        source: A folder of pictures; a ``.npz`` or ``.npy``; a folder of ``.npy``; a Parquet file
+            or a data set folder of Hugging Face.
+        manifest: A CSV that lists the cases; ``source`` is not read then.
+        progress: Told of each unpacked picture.
+
+    Raises:
+        DataError: If the source cannot be trained on.
+        RunFolderError: If the run holds the pictures of another source.
+    """
+    if manifest is not None:
+        return read_manifest(manifest)
+    if is_arrays(source) or (source.exists() and is_dataset(source)):
+        return read_manifest(_unpacked(run, source, progress))
+    return read_folder(source)
+
+
+def _unpacked(run: RunFolder, source: Path, progress: Progress) -> Path:
+    """Unpack a source once; what is unpacked of it already is kept."""
+    packed = read_arrays(source) if is_arrays(source) else read_dataset(source)
+    digest = _digest(packed.files)
+    origin = run.data / ORIGIN
+    if origin.exists():
+        known = cast("dict[str, Any]", read_json(origin))
+        if known["sha256"] != digest:
+            raise RunFolderError(
+                str(run.root),
+                f"it holds the pictures of {known['source']}, not those of {source.name}",
+                "a run folder keeps one cohort, one split and one plan",
+                "pass another --out",
+            )
+        return run.data / MANIFEST
+    unpack(
+        packed,
+        run.data,
+        origin={"source": source.name, "sha256": digest, "cases": packed.count},
+        progress=progress,
+    )
+    return run.data / MANIFEST
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """Hash the names and contents of files."""
+    digest = sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            content = file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.name}\0{content}\n".encode())
+    return digest.hexdigest()
