@@ -95,7 +95,7 @@ class _Training(Loop):
             train,
             settings,
             folder=folder,
-            fingerprint=fingerprint(model, train=train, validation=validation, settings=settings),
+            fingerprint=fingerprint(model, [train, validation], settings=settings),
             draw_by=draw_by,
         )
 
