@@ -17,6 +17,7 @@ from vitrail.pipeline import crossvalidation, novelty
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.methods import fit_choices
+from vitrail.pipeline.pretraining import pretrain_first
 from vitrail.records import Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json
 from vitrail.training.fit import FitResult, FitSettings, fit
@@ -186,9 +187,8 @@ def _one_bar(training: Training, wanted: Sequence[Training], *, progress: Progre
     at = f"seed {training.seed} fold {training.fold}, " if len(alike) > 1 else ""
 
     def told(stage: str, *, done: int, total: int, note: str = "") -> None:
-        del stage  # the bar names the model instead
         steps = {"done": before * total + done, "total": len(alike) * total}
-        progress(f"train {training.name}", **steps, note=at + note)
+        progress(f"{stage} {training.name}", **steps, note=at + note)
 
     return told
 
@@ -208,7 +208,17 @@ def _train_one(
     }
     pretrained = plan.pretrained.value and training.name == "vit"
     model = build(training.spec, seed=training.seed, pretrained=pretrained)
-
+    if training.name == "vit" and plan.pretrain.value == "mae":
+        held_out = [case for case in cohort if split[case.case_id] != "train"]
+        pretrain_first(
+            model,
+            parts["train"],
+            plan=plan,
+            settings=training.settings,
+            held_out=held_out,
+            folder=training.folder,
+            progress=progress,
+        )
     result = fit(
         model,
         parts["train"],

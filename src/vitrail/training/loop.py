@@ -135,7 +135,7 @@ class Loop(ABC):
         self.stepper.wrapped.train()
         every = self.settings.checkpoint_steps
         for indices in plan:
-            loss = self.step(items, indices, stop)
+            loss = self.step(items, indices, stop=stop)
             done, total = self.steps_done, self.stepper.steps
             progress(self.stage, done=done, total=total, note=f"loss {loss:.3f}")
             if self.anyone(stop):
@@ -144,7 +144,9 @@ class Loop(ABC):
                 self.save()
         self.close_epoch()
 
-    def step(self, items: Iterator[list[Tensor]], indices: list[int], stop: StopRequest) -> float:
+    def step(
+        self, items: Iterator[list[Tensor]], indices: list[int], *, stop: StopRequest
+    ) -> float:
         """Take one step, count it and return its loss."""
         number, start = self.steps_done, perf_counter()
         torch.manual_seed(step_seed(self.settings.seed, 1, number, self.accelerator.process_index))
