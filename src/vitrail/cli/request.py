@@ -59,6 +59,21 @@ AcceptLeakage = Annotated[
         "reason stands on the report.",
     ),
 ]
+Pretrain = Annotated[
+    str,
+    typer.Option(
+        metavar="mae",
+        show_default=False,
+        help="Let the model first fill in hidden patches of the training pictures (and of "
+        "--unlabeled), without labels.",
+    ),
+]
+Unlabeled = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", show_default=False, help="Further pictures for --pretrain; need no labels."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,6 +99,8 @@ def _request(  # noqa: PLR0913 (an option each)
     pretrained: Pretrained = False,
     model: Model = None,
     accept_leakage: AcceptLeakage = "",
+    pretrain: Pretrain = "none",
+    unlabeled: Unlabeled = None,
     choices: Set = None,
 ) -> Any:
     """Read the options."""
@@ -102,6 +119,8 @@ def _request(  # noqa: PLR0913 (an option each)
         pretrained=pretrained,
         model=model,
         accept_leakage=accept_leakage,
+        pretrain=pretrain,
+        unlabeled=unlabeled,
         choices=read_wishes(choices or []),
     )
 

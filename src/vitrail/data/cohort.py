@@ -58,12 +58,8 @@ def read_folder(root: Path) -> Cohort:
     Raises:
         DataError: If the folder is missing or empty, or the classes cannot be trained on.
     """
-    if not root.is_dir():
-        raise DataError(
-            str(root), "no such folder", "a folder of pictures is read", "check the path"
-        )
+    files = list_pictures(root)
     root = root.resolve()
-    files = sorted(_pictures(root))
     masks = {path for path in files if PurePosixPath(path).parts[0].lower() == _MASKS}
     pictures = [path for path in files if path not in masks]
     _check_layout(root, pictures)
@@ -77,6 +73,19 @@ def read_folder(root: Path) -> Cohort:
             label, split = parts[1], SPLIT_NAMES[parts[0].lower()]
         cases.append(Case(case_id=case_id, path=path, label=label, split=split, mask=mask))
     return make_cohort(root, cases, source=str(root))
+
+
+def list_pictures(root: Path) -> list[str]:
+    """List every picture below a folder, relative to it, whatever it shows.
+
+    Raises:
+        DataError: If the folder is missing.
+    """
+    if not root.is_dir():
+        raise DataError(
+            str(root), "no such folder", "a folder of pictures is read", "check the path"
+        )
+    return sorted(_pictures(root.resolve()))
 
 
 def _pictures(root: Path) -> Iterator[str]:

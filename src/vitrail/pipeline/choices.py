@@ -60,6 +60,12 @@ class Plan(BaseModel):
         model_parameters: Keyword arguments of the architecture.
         weights: File of local safetensors weights, or None.
         pretrained: Whether the model starts from its published weights, which are downloaded.
+        pretrain: How the model learns before it sees labels: ``mae`` fills in hidden patches of the
+            training pictures, ``none`` begins at once.
+        unlabeled: Folder of further pictures for that, or None.
+        pretrain_epochs: Passes over those pictures.
+        pretrain_learning_rate: Peak of their schedule.
+        mask_ratio: Share of the patches that is hidden.
         baseline: timm name of the convolutional network trained beside it.
         baseline_parameters: Keyword arguments of the baseline's architecture.
         image_size: (rows, columns) of the input in pixels.
@@ -108,6 +114,11 @@ class Plan(BaseModel):
     model_parameters: Choice[dict[str, Any]]
     weights: Choice[str | None]
     pretrained: Choice[bool]
+    pretrain: Choice[Literal["none", "mae"]]
+    unlabeled: Choice[str | None]
+    pretrain_epochs: Choice[Count]
+    pretrain_learning_rate: Choice[Rate]
+    mask_ratio: Choice[Annotated[float, Field(gt=0, lt=1)]]
     baseline: Choice[str]
     baseline_parameters: Choice[dict[str, Any]]
     image_size: Choice[tuple[Pixels, Pixels]]

@@ -16,6 +16,7 @@ class Facts:
     Attributes:
         cases: Number of cases in each part of the split (of its first fold).
         folds: Number of folds.
+        unlabeled: Number of pictures without labels to pretrain on.
         train_counts: Number of training cases of each class.
         short_side_px: The shorter of the median height and the median width.
         aspect_spread: Largest over smallest width / height; 1 where all are alike.
@@ -38,6 +39,7 @@ class Facts:
     std: tuple[float, ...]
     folds: int = 1
     multi_label: bool = False
+    unlabeled: int = 0
 
 
 def gather(

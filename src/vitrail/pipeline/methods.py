@@ -5,9 +5,16 @@ small medical cohorts and leave off what has to earn its place on the validation
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from vitrail.errors import PlanError
+
 FINE_TUNED_LAYER_DECAY = 0.75
+PRETRAINING_SHARE = 0.5
+"""Of the model's training time, where it is pretrained first."""
+PRETRAINING_COST = 0.5
+"""Of a step in which three quarters of the patches are hidden, as a share of a plain one's."""
 
 Stated = dict[str, tuple[object, str]]
 """Name of a choice → its value and the reason."""
@@ -51,6 +58,60 @@ def _machine() -> Stated:
         "accumulation": (1, "each batch is one pass; more passes need less memory"),
         "precision": ("auto", "bf16 on a GPU that has it, fp16 on another, fp32 on a CPU"),
         "compile": (False, "compiling takes minutes, which pay on a GPU and long trainings only"),
+    }
+
+
+def check_pretraining(kind: str, unlabeled: Path | None) -> None:
+    """Refuse a way of pretraining that does not exist, and pictures that would not be used.
+
+    Raises:
+        PlanError: If one was asked for.
+    """
+    if kind not in ("none", "mae"):
+        raise PlanError(
+            "--pretrain",
+            repr(kind),
+            "the one way is mae, masked autoencoding",
+            "pass --pretrain mae, or --pretrained for published weights",
+        )
+    if unlabeled and kind == "none":
+        raise PlanError(
+            "--unlabeled",
+            str(unlabeled),
+            "pictures without labels serve pretraining alone",
+            "pass --pretrain mae with it",
+        )
+
+
+def pretraining_share(kind: str) -> float:
+    """Return how much of the model's training time goes to learning before labels."""
+    return 0.0 if kind == "none" else PRETRAINING_SHARE
+
+
+def pretraining(kind: str, *, epochs: int, unlabeled: Path | None) -> Stated:
+    """State what the model learns before it sees labels.
+
+    Args:
+        kind: ``mae`` or ``none``.
+        epochs: What fits into the time for it.
+        unlabeled: Folder of further pictures, if there is one.
+    """
+    asked = "as asked for on the command line"
+    return {
+        "pretrain": (
+            kind,
+            asked if kind != "none" else "not asked for; --pretrain mae fills in hidden patches",
+        ),
+        "unlabeled": (
+            str(unlabeled.resolve()) if unlabeled else None,
+            asked if unlabeled else "the training pictures alone",
+        ),
+        "pretrain_epochs": (
+            max(1, epochs),
+            f"what fits into {PRETRAINING_SHARE:.0%} of the model's training time",
+        ),
+        "pretrain_learning_rate": (1e-3, "a small transformer from scratch"),
+        "mask_ratio": (0.75, "the published share: the picture's rest must not tell too much"),
     }
 
 

@@ -18,6 +18,7 @@ from vitrail.pipeline.choices import Plan, read_plan, write_plan
 from vitrail.pipeline.environment import usable_cores
 from vitrail.pipeline.facts import data_fingerprint, gather
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
+from vitrail.pipeline.pretraining import count_pictures
 from vitrail.pipeline.rules import Machine, Request, choose
 from vitrail.pipeline.wishes import checked, stands_for
 from vitrail.records import Progress, no_progress
@@ -73,8 +74,9 @@ def _plan(run: RunFolder, request: Request, *, progress: Progress) -> Result:
     folds = crossvalidation.read(run, cohort).each
     if not run.plan.exists():
         fingerprint = cast("Mapping[str, Any]", read_json(run.audit))["fingerprint"]
+        facts = gather(cohort, folds[0], fingerprint=fingerprint, folds=len(folds))
         chosen = choose(
-            gather(cohort, folds[0], fingerprint=fingerprint, folds=len(folds)),
+            replace(facts, unlabeled=count_pictures(request.unlabeled)),
             request,
             machine=Machine(
                 cores=usable_cores(),
@@ -163,6 +165,8 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "model": request.model,
         "weights": str(request.weights.resolve()) if request.weights else None,
         "pretrained": request.pretrained or None,
+        "pretrain": None if request.pretrain == "none" else request.pretrain,
+        "unlabeled": str(request.unlabeled.resolve()) if request.unlabeled else None,
         **checked(request.choices),
     }
     for name, wish in wishes.items():

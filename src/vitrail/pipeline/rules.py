@@ -13,7 +13,13 @@ from vitrail.errors import PlanError
 from vitrail.models.zoo import SMALL_VIT, ModelSpec, like_cost_cnn, trained_input
 from vitrail.pipeline.choices import Plan, parse_plan
 from vitrail.pipeline.facts import Facts
-from vitrail.pipeline.methods import methods
+from vitrail.pipeline.methods import (
+    PRETRAINING_COST,
+    check_pretraining,
+    methods,
+    pretraining,
+    pretraining_share,
+)
 from vitrail.pipeline.wishes import checked
 
 Cost = Callable[[ModelSpec, int], float]
@@ -49,6 +55,8 @@ class Request:
         pretrained: Whether to download the published weights of the named model.
         model: ``vit`` or a timm model's name.
         accept_leakage: Why a leak across a given split is accepted.
+        pretrain: ``mae``, or ``none``.
+        unlabeled: Folder of pictures without labels to pretrain on.
         choices: Values that shall stand in the plan, whatever the rules say. ``model_parameters``
             are put over the rules' own.
     """
@@ -64,6 +72,8 @@ class Request:
     pretrained: bool = False
     model: str | None = None
     accept_leakage: str = ""
+    pretrain: str = "none"
+    unlabeled: Path | None = None
     choices: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -89,12 +99,15 @@ class _Trial:
     batch_size: int
     epoch_minutes: tuple[float, float]
     epochs: tuple[int, int]
+    pretrain_epochs: int
+    pretrain_epoch_minutes: float
 
     @property
     def minutes(self) -> tuple[float, float]:
         """Expected minutes of one training of the model and of the baseline."""
         return (
-            self.epochs[0] * self.epoch_minutes[0],
+            self.epochs[0] * self.epoch_minutes[0]
+            + self.pretrain_epochs * self.pretrain_epoch_minutes,
             self.epochs[1] * self.epoch_minutes[1],
         )
 
@@ -124,6 +137,7 @@ def choose(
             "pass for example --model vit_small_patch16_224 --pretrained",
         )
     request = replace(request, choices=checked(request.choices))
+    check_pretraining(request.pretrain, request.unlabeled)
     budget = request.budget_minutes or DEFAULT_MINUTES
     trial = _trial(facts, request, machine=machine, budget=budget, cost=cost)
     choices: dict[str, tuple[object, str]] = {
@@ -132,6 +146,7 @@ def choose(
         **_models(facts, request, trial=trial),
         **_pixels(facts, request, trial=trial),
         **_steps(facts, request, machine=machine, trial=trial),
+        **pretraining(request.pretrain, epochs=trial.pretrain_epochs, unlabeled=request.unlabeled),
         **methods(fine_tunes=request.fine_tunes),
         "explanation": _explanation(attends=attends(trial.model), several=facts.multi_label),
         "expected_minutes": (
@@ -162,13 +177,17 @@ def _trial(
             _epoch_minutes(facts, batch_size, step_s=cost(model, batch_size)),
             _epoch_minutes(facts, batch_size, step_s=cost(baseline, batch_size)),
         )
+        before = usable * _MODEL_SHARE * pretraining_share(request.pretrain)
+        pretrain_epoch = epoch[0] * PRETRAINING_COST * (1 + facts.unlabeled / facts.cases["train"])
         trial = _Trial(
             model=model,
             baseline=baseline,
             batch_size=batch_size,
             epoch_minutes=epoch,
+            pretrain_epoch_minutes=pretrain_epoch,
+            pretrain_epochs=request.choices.get("pretrain_epochs") or int(before / pretrain_epoch),
             epochs=(
-                wished[0] or min(int(usable * _MODEL_SHARE / epoch[0]), most),
+                wished[0] or min(int((usable * _MODEL_SHARE - before) / epoch[0]), most),
                 wished[1] or min(int(usable * (1 - _MODEL_SHARE) / epoch[1]), MOST_EPOCHS["cnn"]),
             ),
         )
@@ -187,7 +206,8 @@ def _trainings(facts: Facts, request: Request) -> int:
 
 def _too_small(facts: Facts, request: Request, budget: float, *, trial: _Trial) -> PlanError:
     """Refuse a budget, with the estimate of what would be enough."""
-    model = FEWEST_EPOCHS * trial.epoch_minutes[0] / _MODEL_SHARE
+    share = _MODEL_SHARE * (1 - pretraining_share(request.pretrain))
+    model = FEWEST_EPOCHS * trial.epoch_minutes[0] / share
     baseline = FEWEST_EPOCHS * trial.epoch_minutes[1] / (1 - _MODEL_SHARE)
     least = _OVERHEAD_MINUTES
     least += max(model, baseline) * _trainings(facts, request) / _TRAINING_SHARE
@@ -382,7 +402,7 @@ def _steps(
             trial.batch_size,
             "small data: about twenty steps an epoch" if not machine.gpu else "fills a GPU",
         ),
-        "epochs": (trial.epochs[0], f"{fitting}: what fits into 60 % of the training time"),
+        "epochs": (trial.epochs[0], f"{fitting}: what fits into the model's 60 % of the time"),
         "baseline_epochs": (trial.epochs[1], f"{base}: what fits into 40 % of the training time"),
         "learning_rate": (
             5e-5 if tuned else 1e-3,

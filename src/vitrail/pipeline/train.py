@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from vitrail.data.augment import preset
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
@@ -17,7 +19,8 @@ from vitrail.pipeline import crossvalidation, novelty
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.methods import fit_choices
-from vitrail.records import Cohort, Progress, SplitName, no_progress
+from vitrail.pipeline.pretraining import pretrain_first
+from vitrail.records import Case, Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json
 from vitrail.training.fit import FitResult, FitSettings, fit
 
@@ -189,9 +192,8 @@ def _one_bar(training: Training, wanted: Sequence[Training], *, progress: Progre
     at = f"seed {training.seed} fold {training.fold}, " if len(alike) > 1 else ""
 
     def told(stage: str, *, done: int, total: int, note: str = "") -> None:
-        del stage  # the bar names the model instead
         steps = {"done": before * total + done, "total": len(alike) * total}
-        progress(f"train {training.name}", **steps, note=at + note)
+        progress(f"{stage} {training.name}", **steps, note=at + note)
 
     return told
 
@@ -210,9 +212,8 @@ def _train_one(
         name: dataset(cohort, split, plan=plan, part=name, seed=training.seed, cache=cache)
         for name in ("train", "validation")
     }
-    pretrained = plan.pretrained.value and training.name == "vit"
-    model = build(training.spec, seed=training.seed, pretrained=pretrained)
-
+    held_out = [case for case in cohort if split[case.case_id] != "train"]
+    model = _start(training, plan, train=parts["train"], held_out=held_out, progress=progress)
     result = fit(
         model,
         parts["train"],
@@ -234,6 +235,30 @@ def _train_one(
             "training_range": novelty.learn(parts["train"], parts["validation"]),
         },
     )
+
+
+def _start(
+    training: Training,
+    plan: Plan,
+    *,
+    train: PictureDataset,
+    held_out: Sequence[Case],
+    progress: Progress,
+) -> nn.Module:
+    """Build a model as it is before its training: new, from weights, or pretrained here."""
+    is_model = training.name == "vit"
+    model = build(training.spec, seed=training.seed, pretrained=is_model and plan.pretrained.value)
+    if is_model and plan.pretrain.value == "mae":
+        pretrain_first(
+            model,
+            train,
+            plan=plan,
+            settings=training.settings,
+            held_out=held_out,
+            folder=training.folder,
+            progress=progress,
+        )
+    return model
 
 
 def _told(result: FitResult, training: Training, *, model: Any) -> dict[str, object]:

@@ -17,6 +17,8 @@ OPTIONS = {
     "model": "--model",
     "weights": "--weights",
     "pretrained": "--pretrained",
+    "pretrain": "--pretrain",
+    "unlabeled": "--unlabeled",
     "accept_leakage": "--accept-leakage",
 }
 """Choices that have an option of their own, because other choices follow from them."""

@@ -1,11 +1,68 @@
 """What is minimized: cross-entropy, or a binary one for each label; targets mixed where asked."""
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, one_hot
+
+from vitrail.training.order import step_seed
+from vitrail.training.settings import FitSettings
+
+
+class Objective(ABC):
+    """What a step aims at, and how far a case is from it."""
+
+    @abstractmethod
+    def prepare(
+        self, images: Float[Tensor, "batch channel height width"], labels: Tensor, *, number: int
+    ) -> tuple[Float[Tensor, "batch channel height width"], Tensor]:
+        """Return what the model is shown in step ``number``, and a row of targets a case."""
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, targets: Tensor) -> Float[Tensor, " batch"]:
+        """Return each case's loss."""
+
+
+class Classification(Objective):
+    """Cross-entropy with the labels, smoothed, mixed and weighed as the settings say.
+
+    Args:
+        settings: Of the training.
+        num_classes: Length of the logits.
+        class_weights: Of each class in the loss; None weighs all alike.
+    """
+
+    def __init__(
+        self,
+        settings: FitSettings,
+        *,
+        num_classes: int,
+        class_weights: Float[Tensor, " class"] | None = None,
+    ) -> None:
+        self.settings, self.num_classes, self.class_weights = settings, num_classes, class_weights
+
+    def prepare(
+        self, images: Float[Tensor, "batch channel height width"], labels: Tensor, *, number: int
+    ) -> tuple[Float[Tensor, "batch channel height width"], Tensor]:
+        """Return the pictures and their targets, mixed where asked."""
+        settings = self.settings
+        return mix(
+            images,
+            soft_targets(labels, self.num_classes, smoothing=settings.label_smoothing),
+            mixup=settings.mixup,
+            cutmix=settings.cutmix,
+            seed=step_seed(settings.seed, 2, number),
+        )
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Float[Tensor, " batch"]:
+        """Return each case's cross-entropy, by the weight of its class."""
+        losses = loss_per_case(outputs, targets, multi_label=self.settings.multi_label)
+        if self.class_weights is None:
+            return losses
+        return losses * (targets @ self.class_weights.to(targets.device))
 
 
 def soft_targets(

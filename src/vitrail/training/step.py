@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import NumericalError
 from vitrail.training.machine import half_precision, is_convolutional, is_out_of_memory
-from vitrail.training.objective import loss_per_case, mix, soft_targets
-from vitrail.training.order import step_seed
+from vitrail.training.objective import Objective
 from vitrail.training.schedule import learning_rate, set_learning_rate
 from vitrail.training.settings import FitSettings
 
@@ -37,14 +36,12 @@ class Stepper:
         settings: FitSettings,
         *,
         steps: int,
-        num_classes: int,
-        class_weights: Tensor | None,
+        objective: Objective,
         accelerator: Accelerator,
     ) -> None:
         device = accelerator.device
-        self.settings, self.steps, self.num_classes = settings, steps, num_classes
+        self.settings, self.steps, self.objective = settings, steps, objective
         self.accelerator = accelerator
-        self.class_weights = None if class_weights is None else class_weights.to(device)
         channels_last = settings.channels_last
         if channels_last is None:
             channels_last = is_convolutional(model)
@@ -103,13 +100,7 @@ class Stepper:
             number: Of the step in the whole training, from 0.
         """
         settings = self.settings
-        images, targets = mix(
-            images,
-            soft_targets(labels, self.num_classes, smoothing=settings.label_smoothing),
-            mixup=settings.mixup,
-            cutmix=settings.cutmix,
-            seed=step_seed(settings.seed, 2, number),
-        )
+        images, targets = self.objective.prepare(images, labels, number=number)
         rate = learning_rate(
             number,
             self.steps,
@@ -136,10 +127,8 @@ class Stepper:
         total = torch.zeros((), device=images.device)
         for part, aim in zip(images.chunk(self.passes), targets.chunk(self.passes), strict=True):
             with torch.autocast(part.device.type, self.half, enabled=self.half is not None):
-                logits = self.wrapped(part)
-            losses = loss_per_case(logits, aim, multi_label=self.settings.multi_label)
-            if self.class_weights is not None:
-                losses = losses * (aim @ self.class_weights)
+                outputs = self.wrapped(part)
+            losses = self.objective.losses(outputs, aim)
             loss = losses.sum() * (self.accelerator.num_processes / of)
             self.scaler.scale(loss).backward()
             total += loss.detach()

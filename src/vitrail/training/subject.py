@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import asdict
 from hashlib import sha256
 from typing import Any, cast
@@ -110,12 +110,12 @@ def balance(
 
 
 def fingerprint(
-    model: nn.Module, *, train: Dataset[Any], validation: Dataset[Any], settings: FitSettings
+    model: nn.Module, datasets: Sequence[Dataset[Any]], *, settings: FitSettings
 ) -> str:
     """Hash everything that the final weights depend on: settings, cases, starting weights."""
     choices = {name: v for name, v in asdict(settings).items() if name not in _INDIFFERENT}
     digest = sha256(json.dumps(choices, sort_keys=True).encode())
-    for dataset in (train, validation):
+    for dataset in datasets:
         digest.update("\0".join(names_of(dataset, list(range(size(dataset))))).encode())
         digest.update(labels_of(dataset).tobytes())
     for name, value in model.state_dict().items():
