@@ -18,7 +18,8 @@ from vitrail.pipeline.choices import Plan, read_plan, write_plan
 from vitrail.pipeline.environment import usable_cores
 from vitrail.pipeline.facts import data_fingerprint, gather
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
-from vitrail.pipeline.rules import Machine, Request, choose
+from vitrail.pipeline.request import Machine, Request
+from vitrail.pipeline.rules import choose
 from vitrail.pipeline.wishes import checked, stands_for
 from vitrail.records import Progress, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
@@ -161,6 +162,7 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "seeds": request.seeds,
         "folds": request.folds and request.folds * request.repeats,
         "model": request.model,
+        "mode": request.mode,
         "weights": str(request.weights.resolve()) if request.weights else None,
         "pretrained": request.pretrained or None,
         **checked(request.choices),

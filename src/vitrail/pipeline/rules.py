@@ -4,16 +4,17 @@ Each rule gives a value and says why. Nothing here reads files; the seconds of a
 in as a function, so that the rules can be tested without training anything.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vitrail.errors import PlanError
 from vitrail.models.zoo import SMALL_VIT, ModelSpec, like_cost_cnn, trained_input
-from vitrail.pipeline.choices import Plan, parse_plan
+from vitrail.pipeline.choices import Mode, Plan, parse_plan
 from vitrail.pipeline.facts import Facts
 from vitrail.pipeline.methods import methods
+from vitrail.pipeline.modes import choose_mode
+from vitrail.pipeline.request import Machine, Request
 from vitrail.pipeline.wishes import checked
 
 Cost = Callable[[ModelSpec, int], float]
@@ -25,59 +26,13 @@ Attends = Callable[[ModelSpec], bool]
 SIZES_PX = (224, 160, 128, 96, 64)
 DEFAULT_MINUTES = 10.0
 FEWEST_EPOCHS, GOOD_EPOCHS = 5, 40
-MOST_EPOCHS = {"scratch": 120, "cnn": 60, "fine-tune": 20}
+MOST_EPOCHS = {"scratch": 120, "cnn": 60, "finetune": 20, "head": 100}
 _GIVEN = "as given on the command line"
 _OVERHEAD_MINUTES = 0.4
 _TRAINING_SHARE = 0.75
-_MODEL_SHARE = 0.6
+_MODEL_SHARE = {"scratch": 0.6, "finetune": 0.6, "head": 0.3}
+_FORWARD_SHARE = 1 / 3
 _EVALUATION_COST = 0.35
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user asked for; None where the rules shall choose.
-
-    Attributes:
-        budget_minutes: Time for everything.
-        seed: First seed.
-        seeds: Trainings of each model.
-        folds: Parts that are held out in turn; None takes one split.
-        repeats: How often the cases are dealt into folds.
-        hold_out_site: The site that is the test part.
-        hold_out_sites: Whether each site is held out in turn.
-        weights: Local weights to start from.
-        pretrained: Whether to download the published weights of the named model.
-        model: ``vit`` or a timm model's name.
-        accept_leakage: Why a leak across a given split is accepted.
-        choices: Values that shall stand in the plan, whatever the rules say. ``model_parameters``
-            are put over the rules' own.
-    """
-
-    budget_minutes: float | None = None
-    seed: int | None = None
-    seeds: int | None = None
-    folds: int | None = None
-    repeats: int = 1
-    hold_out_site: str = ""
-    hold_out_sites: bool = False
-    weights: Path | None = None
-    pretrained: bool = False
-    model: str | None = None
-    accept_leakage: str = ""
-    choices: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def fine_tunes(self) -> bool:
-        """Whether the model starts from weights."""
-        return self.weights is not None or self.pretrained
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What the plan needs to know of the machine."""
-
-    cores: int
-    gpu: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +41,8 @@ class _Trial:
 
     model: ModelSpec
     baseline: ModelSpec
+    mode: Mode
+    why: str
     batch_size: int
     epoch_minutes: tuple[float, float]
     epochs: tuple[int, int]
@@ -131,8 +88,8 @@ def choose(
         **_asked(facts, request, budget=budget),
         **_models(facts, request, trial=trial),
         **_pixels(facts, request, trial=trial),
-        **_steps(facts, request, machine=machine, trial=trial),
-        **methods(fine_tunes=request.fine_tunes),
+        **_steps(facts, machine=machine, trial=trial),
+        **methods(fine_tunes=trial.mode == "finetune"),
         "explanation": _explanation(attends=attends(trial.model)),
         "expected_minutes": (
             _expected(facts, request, trial=trial),
@@ -152,24 +109,32 @@ def _trial(
 ) -> _Trial:
     """Take the largest input for which a good number of epochs fits, else the smallest at all."""
     batch_size = request.choices.get("batch_size") or _batch_size(facts, machine)
+    mode, why = choose_mode(facts, request, machine=machine)
     wished = [request.choices.get(name) for name in ("epochs", "baseline_epochs")]
     usable = (budget - _OVERHEAD_MINUTES) * _TRAINING_SHARE / _trainings(facts, request)
-    most = MOST_EPOCHS["fine-tune" if request.fine_tunes else "scratch"]
+    most, share = MOST_EPOCHS[mode], _MODEL_SHARE[mode]
     for size in _sizes(facts, request):
         model = _model(facts, request, size=size)
-        baseline = like_cost_cnn(model, lambda spec: cost(spec, batch_size))
+        step_s = cost(model, batch_size)
+        baseline = like_cost_cnn(
+            model, _likeness(facts, batch_size, trial=(model, mode, usable), cost=cost)
+        )
         epoch = (
-            _epoch_minutes(facts, batch_size, step_s=cost(model, batch_size)),
+            _frozen_epoch_minutes(facts, request, picture_s=step_s / batch_size)
+            if mode == "head"
+            else _epoch_minutes(facts, batch_size, step_s=step_s),
             _epoch_minutes(facts, batch_size, step_s=cost(baseline, batch_size)),
         )
         trial = _Trial(
             model=model,
             baseline=baseline,
+            mode=mode,
+            why=why,
             batch_size=batch_size,
             epoch_minutes=epoch,
             epochs=(
-                wished[0] or min(int(usable * _MODEL_SHARE / epoch[0]), most),
-                wished[1] or min(int(usable * (1 - _MODEL_SHARE) / epoch[1]), MOST_EPOCHS["cnn"]),
+                wished[0] or min(int(usable * share / epoch[0]), most),
+                wished[1] or min(int(usable * (1 - share) / epoch[1]), MOST_EPOCHS["cnn"]),
             ),
         )
         if trial.epochs[0] >= min(GOOD_EPOCHS, most):
@@ -180,6 +145,30 @@ def _trial(
     return trial
 
 
+def _likeness(
+    facts: Facts, batch_size: int, *, trial: tuple[ModelSpec, Mode, float], cost: Cost
+) -> Callable[[ModelSpec], float]:
+    """Return what the baseline is chosen by: the seconds of a step.
+
+    A frozen model has no step; the baseline is then the one of which half a good number of epochs
+    fills its share of the time.
+    """
+    model, mode, usable = trial
+    if mode != "head":
+        return lambda spec: cost(spec, batch_size)
+    minutes = usable * (1 - _MODEL_SHARE[mode]) / (GOOD_EPOCHS // 2)
+    filling = minutes / _epoch_minutes(facts, batch_size, step_s=1.0)
+    return lambda spec: filling if spec == model else cost(spec, batch_size)
+
+
+def _frozen_epoch_minutes(facts: Facts, request: Request, *, picture_s: float) -> float:
+    """Share out the one pass of the frozen backbone over the epochs of every head."""
+    views = sum(facts.cases.values()) + facts.cases["train"] * (request.views - 1)
+    return (
+        views * picture_s * _FORWARD_SHARE / 60 / MOST_EPOCHS["head"] / _trainings(facts, request)
+    )
+
+
 def _trainings(facts: Facts, request: Request) -> int:
     """Count the trainings of each model."""
     return (request.seeds or 1) * facts.folds
@@ -187,8 +176,9 @@ def _trainings(facts: Facts, request: Request) -> int:
 
 def _too_small(facts: Facts, request: Request, budget: float, *, trial: _Trial) -> PlanError:
     """Refuse a budget, with the estimate of what would be enough."""
-    model = FEWEST_EPOCHS * trial.epoch_minutes[0] / _MODEL_SHARE
-    baseline = FEWEST_EPOCHS * trial.epoch_minutes[1] / (1 - _MODEL_SHARE)
+    share = _MODEL_SHARE[trial.mode]
+    model = FEWEST_EPOCHS * trial.epoch_minutes[0] / share
+    baseline = FEWEST_EPOCHS * trial.epoch_minutes[1] / (1 - share)
     least = _OVERHEAD_MINUTES
     least += max(model, baseline) * _trainings(facts, request) / _TRAINING_SHARE
     return PlanError(
@@ -230,7 +220,7 @@ def _model(facts: Facts, request: Request, *, size: tuple[int, int]) -> ModelSpe
 
 def _channels(facts: Facts, request: Request) -> int:
     """Take color where there is color, and three channels where the weights saw three."""
-    return 3 if facts.color or request.fine_tunes else 1
+    return 3 if facts.color or request.has_weights else 1
 
 
 def _batch_size(facts: Facts, machine: Machine) -> int:
@@ -299,6 +289,19 @@ def _models(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
             if request.model
             else f"a small transformer from scratch: {count} training cases and no weights",
         ),
+        "mode": (trial.mode, trial.why),
+        "head": (
+            request.head,
+            "one linear layer, fitted to its optimum: least to go wrong on few cases"
+            if request.head == "linear"
+            else "as given on the command line",
+        ),
+        "views": (
+            request.views,
+            "each training picture as it is; --views 5 adds augmented ones, at five times the time"
+            if request.views == 1
+            else "as given on the command line",
+        ),
         "model_parameters": (
             dict(trial.model.parameters),
             _GIVEN
@@ -319,7 +322,7 @@ def _pixels(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
     """State how a picture becomes an input."""
     size = trial.model.img_size
     mean, std, normal = facts.mean, facts.std, "measured on the pictures by inspect"
-    if request.fine_tunes:
+    if request.has_weights:
         known = trained_input(request.model or "vit")
         mean, std, normal = known.mean, known.std, "what the weights were trained with"
     elif len(facts.mean) < trial.model.in_chans:
@@ -337,7 +340,7 @@ def _pixels(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
         "channels": (
             trial.model.in_chans,
             ("the pictures have color" if facts.color else "the pictures are grey")
-            if not request.fine_tunes
+            if not request.has_weights
             else "the weights were trained on three channels",
         ),
         "fit": (
@@ -369,25 +372,30 @@ def _augmentation(facts: Facts) -> tuple[str, str]:
     return "photo", "colored pictures of several shapes; choose `histology` for tissue"
 
 
-def _steps(
-    facts: Facts, request: Request, *, machine: Machine, trial: _Trial
-) -> dict[str, tuple[object, str]]:
+def _steps(facts: Facts, *, machine: Machine, trial: _Trial) -> dict[str, tuple[object, str]]:
     """State the training."""
     fitting = f"{trial.epoch_minutes[0] * 60:.1f} s an epoch"
     base = f"{trial.epoch_minutes[1] * 60:.1f} s an epoch"
-    tuned = request.fine_tunes
+    share = _MODEL_SHARE[trial.mode]
     balance, imbalance = _balance(facts)
     return {
         "batch_size": (
             trial.batch_size,
             "small data: about twenty steps an epoch" if not machine.gpu else "fills a GPU",
         ),
-        "epochs": (trial.epochs[0], f"{fitting}: what fits into 60 % of the training time"),
-        "baseline_epochs": (trial.epochs[1], f"{base}: what fits into 40 % of the training time"),
-        "learning_rate": (
-            5e-5 if tuned else 1e-3,
-            "fine-tuning moves weights a little" if tuned else "a small transformer from scratch",
+        "epochs": (
+            trial.epochs[0],
+            f"{fitting}: what fits into {share:.0%} of the training time"
+            if trial.mode != "head"
+            else "of a head with a hidden layer (mlp); the other heads need none",
         ),
+        "baseline_epochs": (
+            trial.epochs[1],
+            f"{base}: what fits into {1 - share:.0%} of the training time",
+        ),
+        "learning_rate": (5e-5, "fine-tuning moves weights a little")
+        if trial.mode == "finetune"
+        else (1e-3, f"a small {'head' if trial.mode == 'head' else 'transformer'} from scratch"),
         "baseline_learning_rate": (1e-3, "a residual network from scratch"),
         "balance": (
             balance,

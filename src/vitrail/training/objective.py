@@ -39,20 +39,20 @@ def loss_per_case(
 
 
 def mix(
-    images: Float[Tensor, "batch channel height width"],
+    images: Float[Tensor, "batch *shape"],
     targets: Float[Tensor, "batch class"],
     *,
     mixup: float,
     cutmix: float,
     seed: int,
-) -> tuple[Float[Tensor, "batch channel height width"], Float[Tensor, "batch class"]]:
+) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch class"]]:
     """Blend each picture with another of the batch (mixup), or paste a box of it (cutmix).
 
     One share λ is drawn a batch from a symmetric beta distribution; targets are mixed as the
     pixels are. With both asked for, an even coin decides.
 
     Args:
-        images: The batch.
+        images: The batch: pictures, or (without cutmix) features.
         targets: Probabilities to aim at.
         mixup: Parameter of its beta distribution; 0 for none.
         cutmix: The same of cutmix; 0 for none.
