@@ -11,6 +11,7 @@
       evaluation.json
       faithfulness.json
       explanations/<case>.npz, <case>.json      (another method than the run's: a folder below)
+      features/<backbone>/<pictures>.npy  (a cache)
       pictures/<case>.png                       the pictures that the report shows
       report.html
 
@@ -121,6 +122,11 @@ class RunFolder:
     def explanations(self) -> Path:
         """Folder of the maps."""
         return self.root / "explanations"
+
+    @property
+    def features(self) -> Path:
+        """Folder of what frozen backbones said of the pictures; it may be deleted at any time."""
+        return self.root / "features"
 
     @property
     def pictures(self) -> Path:

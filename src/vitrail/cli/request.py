@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -43,6 +43,24 @@ Weights = Annotated[
 Pretrained = Annotated[
     bool,
     typer.Option("--pretrained", help="Download the published weights of --model from the hub."),
+]
+Mode = Annotated[
+    Literal["head", "finetune", "scratch"] | None,
+    typer.Option(
+        show_default="the plan chooses",
+        help="What is trained: the head on frozen features (seconds), all of it from weights, or "
+        "all of it from nothing.",
+    ),
+]
+Head = Annotated[
+    Literal["linear", "mlp", "knn"],
+    typer.Option(help="Which head is trained alone: linear, one hidden layer, or neighbors."),
+]
+Views = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Views of a training picture that a frozen backbone sees: augmented from 2 on."
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -95,6 +113,9 @@ def _request(  # noqa: PLR0913 (an option each)
     repeats: Repeats = 1,
     hold_out_site: HoldOutSite = "",
     hold_out_sites: HoldOutSites = False,
+    mode: Mode = None,
+    head: Head = "linear",
+    views: Views = 1,
     weights: Weights = None,
     pretrained: Pretrained = False,
     model: Model = None,
@@ -104,7 +125,7 @@ def _request(  # noqa: PLR0913 (an option each)
     choices: Set = None,
 ) -> Any:
     """Read the options."""
-    from vitrail.pipeline.rules import Request
+    from vitrail.pipeline.request import Request
     from vitrail.pipeline.wishes import read_wishes
 
     return Request(
@@ -115,6 +136,9 @@ def _request(  # noqa: PLR0913 (an option each)
         repeats=repeats,
         hold_out_site=hold_out_site,
         hold_out_sites=hold_out_sites,
+        mode=mode,
+        head=head,
+        views=views,
         weights=weights,
         pretrained=pretrained,
         model=model,

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import InputError
 from vitrail.models.attention_classifier import AttentionClassifier
+from vitrail.models.heads import build_head, classifier, put_head
 from vitrail.models.weights import load_weights
 
 SMALL_VIT: Mapping[str, Any] = {
@@ -61,7 +62,8 @@ class ModelSpec:
         img_size: (rows, columns) of the input in pixels.
         in_chans: 1 (grey) or 3 (color).
         parameters: Arguments of the architecture, such as ``patch_size`` or ``drop_path_rate``.
-            For ``vit`` those of timm's ``VisionTransformer`` and ``conv_stem``.
+            For ``vit`` those of timm's ``VisionTransformer`` and ``conv_stem``. ``head`` describes
+            another head than a linear one, see `vitrail.models.heads`.
         weights: Local file to start from; None starts untrained.
     """
 
@@ -187,11 +189,17 @@ def build(
         raise InputError(
             "pretrained", f"asked for together with {came}", "only one can hold", "drop one of them"
         )
+    parameters = dict(spec.parameters)
+    head = parameters.pop("head", None)
+    body = replace(spec, parameters=parameters)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _BUILDERS.get(spec.architecture, _timm_model)(spec, pretrained=pretrained)
-    if spec.weights is not None:
-        load_weights(model, spec.weights)
+        model = _BUILDERS.get(spec.architecture, _timm_model)(body, pretrained=pretrained)
+        if spec.weights is not None:
+            load_weights(model, spec.weights)
+        if head is not None:
+            dim = classifier(model)[1].in_features
+            put_head(model, build_head(head, dim=dim, num_classes=spec.num_classes))
     return model
 
 

@@ -21,6 +21,9 @@ from vitrail.runfolder import write_text
 
 T = TypeVar("T")
 
+Mode = Literal["head", "finetune", "scratch"]
+HeadKind = Literal["linear", "mlp", "knn"]
+
 _HEADER = """\
 # The plan of this run. Change any `value` and run the same command again before the training has
 # begun; a reason is a note for people and may be changed at any time.
@@ -58,6 +61,12 @@ class Plan(BaseModel):
         budget_minutes: Time that the user gave; None where none was given.
         model: ``vit`` (a timm ``VisionTransformer`` from scratch) or a timm model's name.
         model_parameters: Keyword arguments of the architecture.
+        mode: What is trained of the model: its ``head`` on frozen features, all of it from weights
+            (``finetune``), or all of it from nothing (``scratch``). The baseline is always trained
+            from scratch.
+        head: Which head is trained alone, in mode ``head``.
+        views: Views of each training picture that a frozen backbone sees, in mode ``head``: 1 is
+            the picture as it is, more are augmented ones.
         weights: File of local safetensors weights, or None.
         pretrained: Whether the model starts from its published weights, which are downloaded.
         pretrain: How the model learns before it sees labels: ``mae`` fills in hidden patches of the
@@ -112,6 +121,9 @@ class Plan(BaseModel):
     budget_minutes: Choice[Minutes | None]
     model: Choice[str]
     model_parameters: Choice[dict[str, Any]]
+    mode: Choice[Mode]
+    head: Choice[HeadKind]
+    views: Choice[Annotated[int, Field(ge=1, le=1000)]]
     weights: Choice[str | None]
     pretrained: Choice[bool]
     pretrain: Choice[Literal["none", "mae"]]
@@ -159,6 +171,12 @@ class Plan(BaseModel):
             if count != self.channels.value:
                 message = f"{name} has {count} numbers for {self.channels.value} channels"
                 raise ValueError(message)
+        if (self.mode.value == "scratch") == (
+            self.weights.value is not None or self.pretrained.value
+        ):
+            there = "there are weights" if self.mode.value == "scratch" else "there are no weights"
+            message = f"mode is {self.mode.value}, but {there} to start from"
+            raise ValueError(message)
         return self
 
     def values(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from vitrail.data.folds import Fold, hold_out_sites, make_folds, pooled, splits_
 from vitrail.data.split import load_folds, load_split, make_split, write_split
 from vitrail.errors import PlanError
 from vitrail.pipeline.choices import Plan
-from vitrail.pipeline.rules import Request
+from vitrail.pipeline.request import Request
 from vitrail.records import Cohort, Predictions, SplitName
 from vitrail.runfolder import RunFolder, write_json
 

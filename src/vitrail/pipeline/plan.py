@@ -19,7 +19,8 @@ from vitrail.pipeline.environment import usable_cores
 from vitrail.pipeline.facts import data_fingerprint, gather
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.pretraining import count_pictures
-from vitrail.pipeline.rules import Machine, Request, choose
+from vitrail.pipeline.request import Machine, Request
+from vitrail.pipeline.rules import choose
 from vitrail.pipeline.wishes import checked, stands_for
 from vitrail.records import Progress, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
@@ -163,6 +164,7 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "seeds": request.seeds,
         "folds": request.folds and request.folds * request.repeats,
         "model": request.model,
+        "mode": request.mode,
         "weights": str(request.weights.resolve()) if request.weights else None,
         "pretrained": request.pretrained or None,
         "pretrain": None if request.pretrain == "none" else request.pretrain,

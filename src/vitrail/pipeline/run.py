@@ -9,7 +9,7 @@ from vitrail.pipeline.inspect import inspect
 from vitrail.pipeline.ledger import Result
 from vitrail.pipeline.plan import plan
 from vitrail.pipeline.report import report
-from vitrail.pipeline.rules import Request
+from vitrail.pipeline.request import Request
 from vitrail.pipeline.train import train
 from vitrail.records import Progress, no_progress
 from vitrail.runfolder import RunFolder

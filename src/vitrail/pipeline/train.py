@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,8 @@ from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline import crossvalidation, novelty
 from vitrail.pipeline.choices import Plan, read_plan
+from vitrail.pipeline.crossvalidation import Folds
+from vitrail.pipeline.frozen import Frozen, train_frozen
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.methods import fit_choices
 from vitrail.pipeline.pretraining import pretrain_first
@@ -121,7 +123,8 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
-    folds = crossvalidation.read(run, cohort, plan=plan).each
+    folds = crossvalidation.read(run, cohort, plan=plan)
+    work = _Work(run, plan, cohort, folds)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     _refuse_other(wanted, plan)
     return stage(
@@ -129,9 +132,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
         run,
         inputs=hash_of(plan.fingerprint(), run.split),
         outputs=[training.folder / bundle.DESCRIPTION for training in wanted],
-        work=lambda: _train(
-            wanted, plan, cohort=cohort, folds=folds, cache=run.cache, progress=progress
-        ),
+        work=lambda: _train(wanted, work, progress=progress),
         command=command,
     )
 
@@ -155,30 +156,71 @@ def _plan_of(description: Path) -> str:
     return str(content["extra"].get("plan", "")) if isinstance(content, dict) else ""
 
 
-def _train(
-    wanted: list[Training],
-    plan: Plan,
-    *,
-    cohort: Cohort,
-    folds: Sequence[Mapping[str, SplitName]],
-    cache: Path,
-    progress: Progress,
-) -> Result:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """What all trainings of a run share.
+
+    Attributes:
+        ranges: Of each fold that was trained on: what its training pictures look like.
+    """
+
+    run: RunFolder
+    plan: Plan
+    cohort: Cohort
+    folds: Folds
+    ranges: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def settles(self) -> bool:
+        """Whether the model's head has settings to choose among in place of epochs."""
+        return self.plan.mode.value == "head" and self.plan.head.value != "mlp"
+
+    def part(self, part: SplitName, training: Training) -> PictureDataset:
+        """Return the pictures of one part of a training's fold."""
+        split = self.folds.each[training.fold]
+        return self.pictures(split, part, seed=training.seed)
+
+    def pictures(
+        self, split: Mapping[str, SplitName], part: SplitName | Literal["all"], *, seed: int
+    ) -> PictureDataset:
+        """Return the pictures of one part of a split."""
+        return dataset(
+            self.cohort, split, plan=self.plan, part=part, seed=seed, cache=self.run.cache
+        )
+
+    def frozen(self) -> Frozen:
+        """Return what heads are trained on."""
+        trained: dict[str, SplitName] = {
+            case.case_id: "train" if case.case_id in self.folds.trained else ""
+            for case in self.cohort
+        }
+        plan = self.plan
+        return Frozen(
+            pictures=self.pictures(trained, "all", seed=0),
+            augmented=self.pictures(trained, "train", seed=plan.seed.value),
+            views=plan.views.value,
+            head=plan.head.value,
+            folder=self.run.features,
+        )
+
+
+def _train(wanted: list[Training], work: _Work, *, progress: Progress) -> Result:
     """Train what is not there yet."""
     results = []
     for training in wanted:
         if not (training.folder / bundle.DESCRIPTION).exists():
             told = _one_bar(training, wanted, progress=progress)
-            split = folds[training.fold]
-            _train_one(training, plan, cohort=cohort, split=split, cache=cache, progress=told)
+            _train_one(training, work, progress=told)
         else:
             _log.info("train: %s is trained, kept", training)
         content: Any = read_json(training.folder / bundle.DESCRIPTION)
         known = {name: value for name, value in content["extra"].items() if name in _TOLD}
         at = {"model": training.name, "seed": training.seed, "fold": training.fold}
         results.append(at | known)
+    unit = {"vit": "setting" if work.settles else "epoch"}
     said = [
-        f"{one['model']} seed {one['seed']} fold {one['fold']}: epoch {one['best_epoch']} of "
+        f"{one['model']} seed {one['seed']} fold {one['fold']}: "
+        f"{unit.get(one['model'], 'epoch')} {one['best_epoch']} of "
         f"{one['epochs']} is best by validation; {one['seconds'] / 60:.1f} minutes"
         for one in results
     ]
@@ -192,47 +234,44 @@ def _one_bar(training: Training, wanted: Sequence[Training], *, progress: Progre
     at = f"seed {training.seed} fold {training.fold}, " if len(alike) > 1 else ""
 
     def told(stage: str, *, done: int, total: int, note: str = "") -> None:
+        if stage == "features":
+            progress(stage, done=done, total=total, note=note)
+            return
         steps = {"done": before * total + done, "total": len(alike) * total}
         progress(f"{stage} {training.name}", **steps, note=at + note)
 
     return told
 
 
-def _train_one(
-    training: Training,
-    plan: Plan,
-    *,
-    cohort: Cohort,
-    split: Mapping[str, SplitName],
-    cache: Path,
-    progress: Progress,
-) -> None:
+def _train_one(training: Training, work: _Work, *, progress: Progress) -> None:
     """Train one model and keep it."""
-    parts = {
-        name: dataset(cohort, split, plan=plan, part=name, seed=training.seed, cache=cache)
-        for name in ("train", "validation")
-    }
+    plan, spec, cohort = work.plan, training.spec, work.cohort
+    split = work.folds.each[training.fold]
+    train, validation = work.part("train", training), work.part("validation", training)
     held_out = [case for case in cohort if split[case.case_id] != "train"]
-    model = _start(training, plan, train=parts["train"], held_out=held_out, progress=progress)
-    result = fit(
-        model,
-        parts["train"],
-        validation=parts["validation"],
-        settings=replace(training.settings, multi_label=cohort.multi_label),
-        folder=training.folder,
-        progress=progress,
-    )
+    model = _start(training, plan, train=train, held_out=held_out, progress=progress)
+    how: Any = {
+        "settings": replace(training.settings, multi_label=cohort.multi_label),
+        "folder": training.folder,
+        "progress": progress,
+    }
+    if training.name == "vit" and plan.mode.value == "head":
+        spec, result = train_frozen(work.frozen(), model, spec=spec, split=split, **how)
+    else:
+        result = fit(model, train, validation, **how)
+    if training.fold not in work.ranges:
+        work.ranges[training.fold] = novelty.learn(train, validation)
     bundle.save(
         training.folder,
         model=model,
-        spec=training.spec,
-        classes=cohort.classes,
+        spec=spec,
+        classes=work.cohort.classes,
         preprocessing=plan.preprocessing,
         extra={
             "plan": plan.fingerprint(),
             "multi_label": cohort.multi_label,
-            **_told(result, training, model=model),
-            "training_range": novelty.learn(parts["train"], parts["validation"]),
+            **_told(result, model),
+            "training_range": work.ranges[training.fold],
         },
     )
 
@@ -261,10 +300,10 @@ def _start(
     return model
 
 
-def _told(result: FitResult, training: Training, *, model: Any) -> dict[str, object]:
+def _told(result: FitResult, model: nn.Module) -> dict[str, object]:
     """Return what is kept of a training beside its weights."""
     return {
-        "epochs": training.settings.epochs,
+        "epochs": len(result.history),
         "best_epoch": result.best_epoch,
         "metric": result.metric,
         "seconds": round(result.seconds, 1),

@@ -17,8 +17,8 @@ class Objective(ABC):
 
     @abstractmethod
     def prepare(
-        self, images: Float[Tensor, "batch channel height width"], labels: Tensor, *, number: int
-    ) -> tuple[Float[Tensor, "batch channel height width"], Tensor]:
+        self, images: Float[Tensor, "batch *place"], labels: Tensor, *, number: int
+    ) -> tuple[Float[Tensor, "batch *place"], Tensor]:
         """Return what the model is shown in step ``number``, and a row of targets a case."""
 
     @abstractmethod
@@ -45,8 +45,8 @@ class Classification(Objective):
         self.settings, self.num_classes, self.class_weights = settings, num_classes, class_weights
 
     def prepare(
-        self, images: Float[Tensor, "batch channel height width"], labels: Tensor, *, number: int
-    ) -> tuple[Float[Tensor, "batch channel height width"], Tensor]:
+        self, images: Float[Tensor, "batch *place"], labels: Tensor, *, number: int
+    ) -> tuple[Float[Tensor, "batch *place"], Tensor]:
         """Return the pictures and their targets, mixed where asked."""
         settings = self.settings
         return mix(
@@ -96,20 +96,20 @@ def loss_per_case(
 
 
 def mix(
-    images: Float[Tensor, "batch channel height width"],
+    images: Float[Tensor, "batch *shape"],
     targets: Float[Tensor, "batch class"],
     *,
     mixup: float,
     cutmix: float,
     seed: int,
-) -> tuple[Float[Tensor, "batch channel height width"], Float[Tensor, "batch class"]]:
+) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch class"]]:
     """Blend each picture with another of the batch (mixup), or paste a box of it (cutmix).
 
     One share λ is drawn a batch from a symmetric beta distribution; targets are mixed as the
     pixels are. With both asked for, an even coin decides.
 
     Args:
-        images: The batch.
+        images: The batch: pictures, or (without cutmix) features.
         targets: Probabilities to aim at.
         mixup: Parameter of its beta distribution; 0 for none.
         cutmix: The same of cutmix; 0 for none.

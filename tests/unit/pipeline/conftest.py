@@ -3,7 +3,8 @@
 import pytest
 
 from vitrail.pipeline.facts import Facts
-from vitrail.pipeline.rules import Machine, Request, choose
+from vitrail.pipeline.request import Machine, Request
+from vitrail.pipeline.rules import choose
 
 
 @pytest.fixture

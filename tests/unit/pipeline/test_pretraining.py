@@ -9,7 +9,8 @@ from PIL import Image
 from vitrail.data.loader import PictureDataset
 from vitrail.errors import DataError, PlanError
 from vitrail.pipeline.pretraining import count_pictures, unlabeled_cases
-from vitrail.pipeline.rules import Request, choose
+from vitrail.pipeline.request import Request
+from vitrail.pipeline.rules import choose
 from vitrail.records import Case, Preprocessing
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from vitrail.errors import PlanError
-from vitrail.pipeline.rules import Request, choose
+from vitrail.pipeline.request import Request
+from vitrail.pipeline.rules import choose
 
 
 def made(facts, machine, cost, *, attends=True, **request):
@@ -102,6 +103,7 @@ def test_weights_bring_their_own_size_normalization_and_a_small_learning_rate(
         cost,
         weights=tmp_path / "w.safetensors",
         model="vit_tiny_patch16_224",
+        mode="finetune",
         budget_minutes=60.0,
     )
     assert plan.image_size.value == (224, 224)
@@ -114,7 +116,7 @@ def test_published_weights_are_downloaded_only_where_asked_for_and_train_as_weig
     facts, machine, cost
 ):
     asked = {"model": "vit_tiny_patch16_224", "budget_minutes": 60.0}
-    plan = made(facts, machine, cost, pretrained=True, **asked)
+    plan = made(facts, machine, cost, pretrained=True, mode="finetune", **asked)
     assert plan.pretrained.value is True
     assert plan.learning_rate.value < 1e-3
     assert made(facts, machine, cost, **asked).pretrained.value is False
@@ -130,3 +132,51 @@ def test_several_labels_are_asked_for_one_by_one_and_not_balanced(facts, machine
     chosen = made(replace(facts, multi_label=True, train_counts={"a": 10, "b": 200}), machine, cost)
     assert chosen.explanation.value == "relevance"
     assert chosen.balance.value == "none"
+
+
+NAMED = {"model": "vit_tiny_patch16_224", "budget_minutes": 60.0}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cases", "weights", "mode", "reason"),
+    [
+        (None, 240, True, "head", "no GPU"),
+        ("H200", 240, True, "head", "240 training cases are few"),
+        ("H200", 5000, True, "finetune", "a GPU and 5000 training cases"),
+        ("H200", 5000, False, "scratch", "no weights to start from"),
+    ],
+)
+def test_the_mode_follows_from_weights_machine_and_cases(  # noqa: PLR0917
+    facts, machine, cost, gpu, cases, weights, mode, reason
+):
+    seen = replace(facts, cases={**facts.cases, "train": cases})
+    plan = made(seen, replace(machine, gpu=gpu), cost, pretrained=weights, **NAMED)
+    assert plan.mode.value == mode
+    assert reason in plan.mode.reason
+
+
+@pytest.mark.parametrize(
+    ("weights", "mode", "message"),
+    [
+        (True, "scratch", "from scratch starts without weights"),
+        (False, "head", "--mode head: without weights"),
+        (False, "finetune", "--mode finetune: without weights"),
+    ],
+)
+def test_a_mode_that_contradicts_the_weights_is_refused(
+    facts, machine, cost, weights, mode, message
+):
+    with pytest.raises(PlanError, match=message):
+        made(facts, machine, cost, pretrained=weights, mode=mode, **NAMED)
+
+
+def test_a_frozen_backbone_leaves_the_time_to_the_baseline(facts, machine, cost):
+    frozen = made(facts, machine, cost, pretrained=True, mode="head", **NAMED)
+    tuned = made(facts, machine, cost, pretrained=True, mode="finetune", **NAMED)
+    assert frozen.expected_minutes.value["total"] <= 60
+    assert frozen.baseline_epochs.value >= 5
+    assert frozen.expected_minutes.value["train"] < tuned.expected_minutes.value["train"]
+    folds = replace(facts, folds=5)
+    many = made(folds, machine, cost, pretrained=True, mode="head", **NAMED)
+    assert many.folds.value == 5
+    assert many.expected_minutes.value["total"] <= 60

@@ -3,7 +3,8 @@
 import pytest
 
 from vitrail.errors import PlanError
-from vitrail.pipeline.rules import Request, choose
+from vitrail.pipeline.request import Request
+from vitrail.pipeline.rules import choose
 from vitrail.pipeline.wishes import checked, read_wishes, stands_for
 
 
