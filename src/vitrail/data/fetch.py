@@ -66,7 +66,7 @@ def download(file: RemoteFile, folder: Path, *, progress: Progress = no_progress
                 known_hash=file.checksum or None,
                 fname=file.name,
                 path=folder,
-                downloader=_Resuming(folder / f"{file.name}.part", file, progress),
+                downloader=_Resuming(folder / f"{file.name}.part", file, progress=progress),
             )
         )
     except DataError:
@@ -94,12 +94,12 @@ def _check_room(folder: Path, file: RemoteFile) -> None:
 class _Resuming:
     """What pooch calls to download: goes on where an earlier attempt was cut."""
 
-    def __init__(self, part: Path, file: RemoteFile, progress: Progress) -> None:
+    def __init__(self, part: Path, file: RemoteFile, *, progress: Progress) -> None:
         self.part, self.file, self.progress = part, file, progress
         self.tag = part.with_name(f"{part.name}.tag")
         self.requests = load("requests", extra="fetch", wanted_for="downloading data sets")
 
-    def __call__(self, url: str, output_file: str, _: Any) -> None:
+    def __call__(self, url: str, output_file: str, _: Any) -> None:  # noqa: PLR0917, pooch's call
         """Download ``url`` to the temporary file that pooch checks and renames."""
         for attempt in range(_ATTEMPTS):
             try:
