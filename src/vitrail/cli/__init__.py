@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from vitrail import __version__
-from vitrail.cli import explanation, numbers, preparation, start
+from vitrail.cli import explanation, fetching, numbers, preparation, start
 
 app = typer.Typer(
     name="vitrail",
@@ -45,6 +45,7 @@ for _verb in (
     start.demo,
     explanation.bench,
     explanation.conformance,
+    fetching.fetch,
     start.doctor,
 ):
     app.command()(_verb)

@@ -68,6 +68,7 @@ class Audit:
     shortcuts: tuple[Shortcut, ...]
     fingerprint: dict[str, Any] = field(default_factory=dict)
     accepted_leakage: str = ""
+    known_set: dict[str, Any] | None = None
 
     def readable(self, cohort: Cohort) -> Cohort:
         """Leave the unreadable cases out.

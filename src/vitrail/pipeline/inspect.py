@@ -1,9 +1,11 @@
 """``vitrail inspect``: what the folder holds, before anything is trained."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vitrail.data.audit import Audit, audit
+from vitrail.data.catalog import recognize
 from vitrail.data.cohort import write_cohort
 from vitrail.data.patients import with_patients
 from vitrail.errors import RunFolderError
@@ -77,6 +79,10 @@ def _inspect(
     """Audit a cohort and write what was found."""
     found = audit(cohort, progress=progress)
     readable = found.readable(cohort)
+    card = recognize(readable)
+    if card is not None:
+        known = card.model_dump(include={"name", "title", "licence", "citation", "faults"})
+        found = replace(found, known_set={**known, "faults": list(card.faults)})
     write_cohort(run.cohort, readable)
     write_json(run.audit, found.to_json())
     keep_samples(run, readable)
@@ -107,4 +113,7 @@ def _sentences(found: Audit, readable: Cohort) -> list[str]:
     ]
     if len(found.leaks) > _NAMED:
         said.append(f"… and {len(found.leaks) - _NAMED} more leaks; audit.json names them all")
+    if found.known_set is not None:
+        said.append(f"this looks like {found.known_set['title']}; known of it:")
+        said += [f"known fault: {fault}" for fault in found.known_set["faults"]]
     return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.finding]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vitrail.data.arrays import is_arrays, read_arrays
+from vitrail.data.catalog import named_like
 from vitrail.data.cohort import read_folder, read_manifest
 from vitrail.data.huggingface import is_dataset, read_dataset
 from vitrail.data.unpack import MANIFEST, ORIGIN, unpack
@@ -43,7 +44,11 @@ def read_source(
 
 def _unpacked(run: RunFolder, source: Path, progress: Progress) -> Path:
     """Unpack a source once; what is unpacked of it already is kept."""
-    packed = read_arrays(source) if is_arrays(source) else read_dataset(source)
+    if is_arrays(source):
+        card = named_like(source.stem)
+        packed = read_arrays(source, names=card.labels if card else ())
+    else:
+        packed = read_dataset(source)
     digest = _digest(packed.files)
     origin = run.data / ORIGIN
     if origin.exists():

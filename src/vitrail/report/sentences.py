@@ -155,7 +155,7 @@ def unit(contents: Contents, count: int) -> str:
 def limits(contents: Contents) -> tuple[str, ...]:
     """List what the numbers and maps do not say, gravest first."""
     device = "This is a research result, not a medical device: do not diagnose or treat with it."
-    said = [device]
+    said = [device, *_known_faults(contents)]
     if contents.evaluation and not contents.knows_patients:
         said.append(
             "Patients are unknown. Near-duplicate pictures were kept on one side of the split, but "
@@ -180,6 +180,12 @@ def limits(contents: Contents) -> tuple[str, ...]:
         "outline of a lesion; its finest grain is one patch."
     )
     return tuple(said)
+
+
+def _known_faults(contents: Contents) -> list[str]:
+    """Say what is known to be wrong with a public set."""
+    known = contents.audit.get("known_set") or {}
+    return [f"Known of {known['title']}: {fault}" for fault in known.get("faults", ())]
 
 
 def leak(one: object) -> str:
