@@ -288,24 +288,8 @@ def _check_stack(slices: Sequence[_Slice]) -> Float[np.ndarray, " 3"]:
     Raises:
         DataError: If they do not.
     """
+    _check_alike(slices)
     first = slices[0]
-    for one in slices:
-        if one.size != first.size or np.abs(one.axes - first.axes).max() > _DIRECTION_TOLERANCE:
-            raise _refused(
-                one,
-                f"its orientation, pixel spacing or size differs from {first.name}'s",
-                "all slices of a volume lie alike",
-                "move localizers and other stacks to a folder of their own",
-            )
-    if len(slices) < 2:
-        raise _refused(first, "it is alone", "a volume has two slices at least", "add the others")
-    if len(slices) * first.size[0] * first.size[1] > MOST_VOXELS:
-        raise _refused(
-            first,
-            f"{len(slices)} slices of {first.size} pixels",
-            f"at most {MOST_VOXELS} voxels are read",
-            "split the series",
-        )
     steps = np.diff([one.position for one in slices], axis=0)
     across = steps @ first.normal
     twice = int(across.argmin())
@@ -335,6 +319,28 @@ def _check_stack(slices: Sequence[_Slice]) -> Float[np.ndarray, " 3"]:
             )
     mean: Float[np.ndarray, " 3"] = first.normal * float(across.mean())
     return mean
+
+
+def _check_alike(slices: Sequence[_Slice]) -> None:
+    """Check that slices are several, of one size and orientation, and not too many to read."""
+    first = slices[0]
+    for one in slices:
+        if one.size != first.size or np.abs(one.axes - first.axes).max() > _DIRECTION_TOLERANCE:
+            raise _refused(
+                one,
+                f"its orientation, pixel spacing or size differs from {first.name}'s",
+                "all slices of a volume lie alike",
+                "move localizers and other stacks to a folder of their own",
+            )
+    if len(slices) < 2:
+        raise _refused(first, "it is alone", "a volume has two slices at least", "add the others")
+    if len(slices) * first.size[0] * first.size[1] > MOST_VOXELS:
+        raise _refused(
+            first,
+            f"{len(slices)} slices of {first.size} pixels",
+            f"at most {MOST_VOXELS} voxels are read",
+            "split the series",
+        )
 
 
 def _refused(one: _Slice, came: str, rule: str, remedy: str) -> DataError:

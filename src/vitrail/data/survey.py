@@ -41,7 +41,7 @@ class Survey:
     repeated: int
 
 
-def read_stack(case: Case, root: Path, view: VolumeView) -> Stack:
+def read_stack(case: Case, root: Path, *, view: VolumeView) -> Stack:
     """Read a case's scan and its mask, and turn them into tiles.
 
     Raises:

@@ -48,8 +48,8 @@ class Chest:
     phenotype: str
     seed: int
     difficulty: float
-    center_index: tuple[float, float, float]
-    center_mm: tuple[float, float, float]
+    center_index: tuple[float, ...]
+    center_mm: tuple[float, ...]
     radius_mm: float
     spacing_mm: tuple[float, float, float]
 
@@ -142,35 +142,35 @@ def draw_chest(
     affine[:3, :3] = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]]) * np.array(spacing_mm)
     half = (np.array(shape) - 1) / 2 * np.array(spacing_mm)
     affine[:3, 3] = -half[::-1] + generator.normal(0, 20, size=3).round(1)
-    z, y, x = (
-        axis.astype(np.float32)
-        for axis in np.meshgrid(
-            *(np.linspace(-end, end, count) for end, count in zip(half, shape, strict=True)),
-            indexing="ij",
-            sparse=True,
-        )
+    z, y, x = np.meshgrid(
+        *(
+            np.linspace(-end, end, count, dtype=np.float32)
+            for end, count in zip(half, shape, strict=True)
+        ),
+        indexing="ij",
+        sparse=True,
     )
     values, lungs = _body(generator, z, y, x, spread=float(half[1]))
     _add_vessels(values, lungs, generator, spacing_mm)
     radius_mm = float(generator.uniform(6.0, 10.0))
     center = _place(lungs, generator, spacing_mm, radius_mm)
     offsets = (z - center[0], y - center[1], x - center[2])
+    contrast = 1 - difficulty
     near = _add_nodule(
-        values, offsets, generator, radius_mm, phenotype=phenotype, contrast=1 - difficulty
+        values, offsets, generator, radius_mm, phenotype=phenotype, contrast=contrast
     )
     values += generator.normal(0, 15 + 60 * difficulty, size=shape).astype(np.float32)
     values = np.clip(np.rint(values), -1024, 3071).astype(np.float32)
     index = (np.array(center) + half) / np.array(spacing_mm)
     volume = Volume(values, affine, patient_id, "CT")
     mask = Volume((near <= 1.25 * radius_mm).astype(np.float32), affine, patient_id)
-    mm = volume.to_mm(index[None])[0]
     chest = Chest(
         patient_id=patient_id,
         phenotype=phenotype,
         seed=seed[-1],
         difficulty=difficulty,
-        center_index=(float(index[0]), float(index[1]), float(index[2])),
-        center_mm=(float(mm[0]), float(mm[1]), float(mm[2])),
+        center_index=tuple(index.tolist()),
+        center_mm=tuple(volume.to_mm(index[None])[0].tolist()),
         radius_mm=radius_mm,
         spacing_mm=spacing_mm,
     )

@@ -157,12 +157,12 @@ class VolumeDataset(PictureDataset):
     def _read(self, case: Case) -> Stack:
         """Read the stack from the disk cache, filling it first where it lacks it."""
         if self.cache_dir is None:
-            return read_stack(case, self.root, self.view)
-        stored = self.cache_dir / "stacks" / f"{stack_key(case, self.root, self.view)}.npz"
+            return read_stack(case, self.root, view=self.view)
+        stored = self.cache_dir / "stacks" / f"{stack_key(case, self.root, view=self.view)}.npz"
         try:
             return _unpack(stored, self.view)
         except (FileNotFoundError, KeyError, ValueError, zipfile.BadZipFile):
-            stack = read_stack(case, self.root, self.view)
+            stack = read_stack(case, self.root, view=self.view)
             write_bytes(stored, _pack(stack))
             return stack
 
@@ -177,7 +177,7 @@ def _coloring(draw: Draw) -> Draw:
     return replace(draw, mirror=False, quarter_turns=0, angle_deg=0.0, shift=(0.0, 0.0), scale=1.0)
 
 
-def stack_key(case: Case, root: Path, view: VolumeView) -> str:
+def stack_key(case: Case, root: Path, *, view: VolumeView) -> str:
     """Name a stack by the state of its files and by what is done to them."""
     stamps = [scan_stamp(root / path) for path in (case.path, case.mask) if path]
     return sha256(repr((stamps, sorted(asdict(view).items()))).encode()).hexdigest()

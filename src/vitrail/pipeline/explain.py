@@ -210,7 +210,7 @@ def _keep_pictures(run: RunFolder, cohort: Cohort, cases: PictureDataset) -> Non
         keep(run, cohort, cases=cases.cases)
         return
     for index, case in enumerate(cases.cases):
-        keep_montage(run, case.case_id, cases.stack(index))
+        keep_montage(run, case.case_id, stack=cases.stack(index))
 
 
 def _weights(folder: Path) -> str:

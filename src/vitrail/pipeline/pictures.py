@@ -31,7 +31,7 @@ def keep(run: RunFolder, cohort: Cohort, *, cases: Iterable[Case]) -> None:
         if path.exists():
             continue
         if is_scan(cohort.root / case.path):
-            keep_first_view(run, case, cohort.root)
+            keep_first_view(run, case, root=cohort.root)
             continue
         write_bytes(path, _picture(cohort, case))
         if case.mask:

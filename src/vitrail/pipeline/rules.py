@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vitrail.data.survey import first_view
 from vitrail.errors import PlanError
 from vitrail.models.zoo import SMALL_VIT, ModelSpec, like_cost_cnn, trained_input
 from vitrail.pipeline.choices import Plan, parse_plan
@@ -21,8 +20,8 @@ from vitrail.pipeline.methods import (
     pretraining,
     pretraining_share,
 )
+from vitrail.pipeline.views import VIEW_SIZES_PX, choose_view
 from vitrail.pipeline.wishes import checked
-from vitrail.records import VolumeView
 
 Cost = Callable[[ModelSpec, int], float]
 """Seconds of one training step of a model on a batch of so many pictures."""
@@ -31,7 +30,6 @@ Attends = Callable[[ModelSpec], bool]
 """Whether every layer of a model attends from each patch to each patch."""
 
 SIZES_PX = (224, 160, 128, 96, 64)
-TILES_PX = (64, 48, 32)
 DEFAULT_MINUTES = 10.0
 FEWEST_EPOCHS, GOOD_EPOCHS = 5, 40
 MOST_EPOCHS = {"scratch": 120, "cnn": 60, "fine-tune": 20}
@@ -231,8 +229,7 @@ def _sizes(facts: Facts, request: Request) -> tuple[tuple[int, int], ...]:
         size = trained_input(request.model).size_px
         return ((size, size),)
     if facts.volumes is not None:
-        sides = [VolumeView().grid * tile for tile in TILES_PX]
-        return tuple((side, side) for side in sides)
+        return VIEW_SIZES_PX
     fitting = tuple((size, size) for size in SIZES_PX if size <= facts.short_side_px * 1.1)
     return fitting or ((SIZES_PX[-1], SIZES_PX[-1]),)
 
@@ -373,7 +370,7 @@ def _pixels(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
         ),
         "mean": (mean, normal),
         "std": (std, normal),
-        "volume": _volume(facts, size=size[0]),
+        "volume": choose_view(facts.volumes, size=size[0]),
         "intensity_range": (
             facts.intensity_range,
             f"pictures of up to {facts.bits} bits"
@@ -385,30 +382,6 @@ def _pixels(facts: Facts, request: Request, *, trial: _Trial) -> dict[str, tuple
         ),
         "augmentation": (kind, why),
     }
-
-
-def _volume(facts: Facts, *, size: int) -> tuple[VolumeView | None, str]:
-    """Show volumes as a montage: around the masks where all have one, else from end to end."""
-    seen = facts.volumes
-    if seen is None:
-        return None, "the cases are pictures"
-    modalities = list(seen["modalities"])
-    masked = seen["masks"] == seen["cases"]
-    view = replace(
-        first_view(
-            modalities[0] if len(modalities) == 1 else "",
-            masked=masked,
-            slices=int(seen["slices"]["median"]),
-        ),
-        tile_px=max(1, size // VolumeView().grid),
-    )
-    around = (
-        "consecutive slices in a square around the mask, which every case has"
-        if masked
-        else f"every {view.stride}. slice of the whole volume, for not every case has a mask"
-    )
-    why = "CT: the lung window" if view.window == "lung" else "no CT: each volume's own range"
-    return view, f"{view.grid} x {view.grid} slices in one picture: {around}; {why}"
 
 
 def _augmentation(facts: Facts) -> tuple[str, str]:

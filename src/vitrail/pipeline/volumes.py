@@ -21,7 +21,7 @@ from vitrail.runfolder import RunFolder, file_name, write_bytes
 _SHOWN_PX = 384
 
 
-def keep_montage(run: RunFolder, case_id: str, stack: Stack) -> None:
+def keep_montage(run: RunFolder, case_id: str, *, stack: Stack) -> None:
     """Write the middle picture of a case, each slice with its number, and its mask."""
     start = stack.evaluation_starts()[0]
     path = run.picture(case_id)
@@ -32,12 +32,12 @@ def keep_montage(run: RunFolder, case_id: str, stack: Stack) -> None:
         write_bytes(path.with_suffix(".mask.png"), _png(shown))
 
 
-def keep_first_view(run: RunFolder, case: Case, root: Path) -> None:
+def keep_first_view(run: RunFolder, case: Case, *, root: Path) -> None:
     """Write a case's picture as a plan would begin with, before there is a plan."""
     volume = read_scan(root / case.path)
     mask = read_scan(root / case.mask) if case.mask else None
     view = first_view(modality_of(volume), masked=bool(case.mask), slices=len(volume.values))
-    keep_montage(run, case.case_id, make_stack(volume, view, mask=mask))
+    keep_montage(run, case.case_id, stack=make_stack(volume, view, mask=mask))
 
 
 def draw(stack: Stack, start: int) -> bytes:
