@@ -110,3 +110,13 @@ def test_one_scan_without_labels_is_described(run, tmp_path):
     assert row["shape"] == [12, 40, 40]
     assert row["modality"] == "CT"
     assert len(list((tmp_path / "look" / "pictures").iterdir())) == 1
+
+
+@pytest.mark.shared
+def test_a_real_series_with_shuffled_names_is_described(shared, tmp_path):
+    said = succeed("inspect", shared / "data" / "lung_ct_dicom", "--out", tmp_path / "look")
+    (row,) = said["scans"]
+    assert (row["shape"], row["modality"], row["orientation"]) == ([34, 512, 512], "CT", "SPL")
+    assert row["spacing_mm"] == pytest.approx([1.0, 0.759765625, 0.759765625])
+    assert row["first_voxel_mm"][2] == pytest.approx(-5.5)
+    assert (row["window"], row["range"]) == ("lung", [-1024.0, 3071.0])
