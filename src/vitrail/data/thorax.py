@@ -142,14 +142,7 @@ def draw_chest(
     affine[:3, :3] = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]]) * np.array(spacing_mm)
     half = (np.array(shape) - 1) / 2 * np.array(spacing_mm)
     affine[:3, 3] = -half[::-1] + generator.normal(0, 20, size=3).round(1)
-    z, y, x = np.meshgrid(
-        *(
-            np.linspace(-end, end, count, dtype=np.float32)
-            for end, count in zip(half, shape, strict=True)
-        ),
-        indexing="ij",
-        sparse=True,
-    )
+    z, y, x = _axes(half, shape)
     values, lungs = _body(generator, z, y, x, spread=float(half[1]))
     _add_vessels(values, lungs, generator, spacing_mm)
     radius_mm = float(generator.uniform(6.0, 10.0))
@@ -175,6 +168,13 @@ def draw_chest(
         spacing_mm=spacing_mm,
     )
     return volume, mask, chest
+
+
+def _axes(half: Float[np.ndarray, " 3"], shape: tuple[int, int, int]) -> tuple[np.ndarray, ...]:
+    """Return the places of slices, rows and columns in mm from the middle, ready to combine."""
+    ends = zip(half, shape, strict=True)
+    places = (np.linspace(-end, end, count, dtype=np.float32) for end, count in ends)
+    return np.meshgrid(*places, indexing="ij", sparse=True)
 
 
 def _body(
