@@ -11,6 +11,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from vitrail.errors import InputError
+
 SPLITS = ("train", "validation", "test")
 """The parts of a split, by their names in every file."""
 
@@ -116,6 +118,64 @@ class Cohort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeView:
+    """How a volume becomes a picture; stored with every model that is shown volumes.
+
+    Attributes:
+        mode: ``montage``: ``grid`` x ``grid`` slices as tiles, row by row; ``slice``: one;
+            ``projection``: the brightest value of as many slices as a montage has (MIP);
+            ``channels``: three slices as the three channels of a picture (2.5-D).
+        window: Name of a window in HU, or ``auto``: the volume's own 0.5th to 99.5th percentile.
+        orientation: Where slices, rows and columns lead. ``SPL`` is the view of radiology (upwards
+            slice by slice, front at the top, the patient's right at the left), ``SAR`` is RAS.
+        spacing_mm: Resample to this distance of (slices, rows, columns) first; None keeps them.
+        grid: Tiles along each side of a montage.
+        stride: Slices from one that is shown to the next.
+        tile_px: Rows and columns of each slice in the picture.
+        crop: ``whole``: all of the slice, squared with black; ``mask``: a square around the mask,
+            and only the slices that it reaches.
+        margin_mm: Around the mask.
+        votes: Windows of slices, spread evenly, whose probabilities are averaged in evaluation;
+            odd, so that one of them is the middle.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  read by those who check JSON with it
+
+    mode: Literal["montage", "slice", "projection", "channels"] = "montage"
+    window: str = "auto"
+    orientation: str = "SPL"
+    spacing_mm: tuple[float, float, float] | None = None
+    grid: int = 3
+    stride: int = 1
+    tile_px: int = 64
+    crop: Literal["whole", "mask"] = "whole"
+    margin_mm: float = 10.0
+    votes: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no picture."""
+        least = min(self.grid, self.stride, self.tile_px)
+        if least < 1 or self.margin_mm < 0 or self.votes < 1 or self.votes % 2 == 0:
+            raise InputError(
+                "volume",
+                f"grid {self.grid}, stride {self.stride}, tile_px {self.tile_px}, "
+                f"margin_mm {self.margin_mm}, votes {self.votes}",
+                "they are whole and above 0, the margin at least 0, the votes odd",
+                "change them",
+            )
+
+    @property
+    def depth(self) -> int:
+        """Number of slices in one picture."""
+        return {"slice": 1, "channels": 3}.get(self.mode, self.grid**2)
+
+    @property
+    def picture_px(self) -> int:
+        """Rows and columns of the picture."""
+        return self.tile_px * (self.grid if self.mode == "montage" else 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
     """How a picture becomes a model's input; stored with every model.
 
@@ -129,6 +189,7 @@ class Preprocessing:
         interpolation: Pillow's name of the resampling filter, always with antialiasing.
         fill: Value in [0, 1] around a padded picture.
         intensity_range: Stored value that maps to 0 and to 1, for pictures of more than 8 bits.
+        volume: How a volume becomes the picture; None where the cases are pictures.
     """
 
     image_size: tuple[int, int]
@@ -139,6 +200,7 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     fill: float = 0.0
     intensity_range: tuple[float, float] | None = None
+    volume: VolumeView | None = None
 
     def source_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Locate a source picture of ``height`` x ``width`` px in the model's input.

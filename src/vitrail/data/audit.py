@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
 from vitrail.data.cohort import make_cohort
 from vitrail.data.duplicates import Duplicate, find_duplicates, thumbnail
 from vitrail.data.raster import RasterInfo, probe, read_stored, scale
+from vitrail.data.scan import is_scan
 from vitrail.data.shortcuts import Shortcut, audit_shortcuts, features
 from vitrail.data.split import clusters
-from vitrail.errors import LeakageError, UnreadableFileError
+from vitrail.data.survey import Survey, survey
+from vitrail.errors import DataError, InputError, LeakageError, UnreadableFileError, VitrailError
 from vitrail.records import Case, Cohort, Progress, no_progress
 
 _log = logging.getLogger("vitrail")
@@ -137,11 +139,14 @@ class _Measured:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     colored: bool
+    volume: Survey | None = None
 
 
 def _measure(case: Case, root: Path) -> _Measured | Unreadable:
-    """Decode and measure one picture."""
+    """Decode and measure one picture, or the picture that a volume makes."""
     path = root / case.path
+    if is_scan(path):
+        return _measure_scan(case, root)
     try:
         info = probe(path)
         stored = read_stored(path)
@@ -150,6 +155,30 @@ def _measure(case: Case, root: Path) -> _Measured | Unreadable:
     except (UnreadableFileError, OSError) as error:
         reason = error.came if isinstance(error, UnreadableFileError) else str(error)
         return Unreadable(case_id=case.case_id, path=case.path, reason=reason)
+    return _measured(case, info, stored=stored, content=content)
+
+
+def _measure_scan(case: Case, root: Path) -> _Measured | Unreadable:
+    """Read and measure one volume."""
+    try:
+        seen = survey(case, root)
+    except (DataError, InputError, OSError) as error:
+        reason = (
+            f"{error.argument}: {error.came}" if isinstance(error, VitrailError) else str(error)
+        )
+        return Unreadable(case_id=case.case_id, path=case.path, reason=reason)
+    measured = _measured(case, seen.info, stored=seen.picture, content=seen.content)
+    return replace(measured, volume=seen)
+
+
+def _measured(
+    case: Case,
+    info: RasterInfo,
+    *,
+    stored: Shaped[np.ndarray, "stored height width"],
+    content: str,
+) -> _Measured:
+    """Measure what a picture shows."""
     low, high = (float(value) for value in np.percentile(stored[:, ::4, ::4], [0.5, 99.5]))
     window = (low, high if high > low else low + 1)
     picture = scale(stored, channels=3, intensity_range=window)
@@ -209,6 +238,11 @@ def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
             contents=[item.content for item in measured],
             thumbnails=np.stack([item.thumbnail for item in measured]),
         )
+        # Two chests look alike at a thumbnail's size: of volumes only the same one counts.
+        volumes = {item.case.case_id for item in measured if item.volume is not None}
+        duplicates = [
+            pair for pair in duplicates if pair.kind == "exact" or pair.first not in volumes
+        ]
         together = clusters(cases, [(pair.first, pair.second) for pair in duplicates])
         shortcuts = audit_shortcuts(
             [item.features for item in measured],
@@ -286,5 +320,23 @@ def _fingerprint(measured: Sequence[_Measured]) -> dict[str, Any]:
         ),
         "mean": np.mean([item.mean for item in measured], axis=0).round(4).tolist(),
         "std": np.mean([item.std for item in measured], axis=0).round(4).tolist(),
+        "volumes": _volumes([item.volume for item in measured if item.volume is not None]),
         "sha256": sha256("\n".join(sorted(item.content for item in measured)).encode()).hexdigest(),
+    }
+
+
+def _volumes(seen: Sequence[Survey]) -> dict[str, Any] | None:
+    """Say what the plan's rules need to know of the volumes; None where the cases are pictures."""
+    if not seen:
+        return None
+    axes = ("slice", "row", "column")
+    return {
+        "cases": len(seen),
+        "modalities": dict(Counter(one.modality or "unknown" for one in seen).most_common()),
+        "orientations": dict(Counter(one.orientation for one in seen).most_common()),
+        "slices": _range([one.slices for one in seen]),
+        "spacing_mm": {
+            name: _range([one.spacing_mm[axis] for one in seen]) for axis, name in enumerate(axes)
+        },
+        "short": sum(one.repeated > 0 for one in seen),
     }

@@ -1,5 +1,8 @@
 """Folders and manifests become a ``Cohort``: one row a case, checked before anything is trained.
 
+A case is a picture or a volume: a NIfTI, NRRD or MetaImage file, or a folder that holds a DICOM
+series (where it holds several, a file of the one that is meant).
+
 Two ways in. *A folder*: one folder a class, or ``train``/``validation``/``test`` above them;
 pictures may lie deeper; a folder ``masks`` beside the classes mirrors them. *A manifest*: a CSV
 whose columns are ``path,label`` and, where known, ``patient,group,site,split,mask``; further
@@ -21,6 +24,8 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from vitrail.data.raster import SUFFIXES
+from vitrail.data.scan import holds_dicom, is_volume_file, list_scans, patient_of, scan_name
+from vitrail.data.volume import ENDINGS
 from vitrail.errors import DataError, ManifestError, RunFolderError
 from vitrail.records import SPLITS, Case, Cohort, SplitName, join_labels
 from vitrail.runfolder import read_csv, read_json, write_csv, write_json
@@ -71,7 +76,12 @@ def read_folder(root: Path) -> Cohort:
         label, split = parts[0], NO_SPLIT
         if given:
             label, split = parts[1], SPLIT_NAMES[parts[0].lower()]
-        cases.append(Case(case_id=case_id, path=path, label=label, split=split, mask=mask))
+        patient = _patient(root, path)
+        cases.append(
+            Case(
+                case_id=case_id, path=path, label=label, split=split, mask=mask, patient_id=patient
+            )
+        )
     return make_cohort(root, cases, source=str(root))
 
 
@@ -101,10 +111,21 @@ def _pictures(root: Path) -> Iterator[str]:
             and os.path.realpath(os.path.join(folder, name)) not in entered  # noqa: PTH118
         ]
         relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        if holds_dicom(Path(folder), files):
+            if Path(folder) == root:
+                raise DataError(
+                    str(root),
+                    "DICOM files in no class folder",
+                    "one folder a class is read, and in it one folder a series",
+                    "put each series into a folder of its own in its class's, or pass --manifest",
+                )
+            scans = list_scans(Path(folder))
+            yield from (scan.relative_to(root).as_posix() for scan in scans)
+            continue
         for name in files:
             if name.startswith("."):
                 continue
-            if PurePosixPath(name).suffix.lower() in SUFFIXES:
+            if PurePosixPath(name).suffix.lower() in SUFFIXES or is_volume_file(name):
                 yield str(relative / name)
             else:
                 skipped[PurePosixPath(name).suffix.lower() or name] += 1
@@ -136,15 +157,29 @@ def _check_layout(root: Path, pictures: Sequence[str]) -> None:
 
 def _mask_of(path: str, masks: set[str]) -> str:
     """Return the file below ``masks`` that mirrors ``path``, or an empty string."""
-    mirrored = PurePosixPath(_MASKS) / path
+    mirrored = str(PurePosixPath(_MASKS) / path)
+    stem = _stem(mirrored)
+    endings = (".png", *ENDINGS)
     return next(
-        (name for name in (str(mirrored), str(mirrored.with_suffix(".png"))) if name in masks), ""
+        (name for name in (mirrored, *(stem + ending for ending in endings)) if name in masks), ""
     )
+
+
+def _stem(path: str) -> str:
+    """Return a path without the ending of its format; a folder's name stays whole."""
+    plain = PurePosixPath(path)
+    return str(plain.with_suffix("")) if plain.suffix.lower() in SUFFIXES else scan_name(path)
+
+
+def _patient(root: Path, path: str) -> str:
+    """Return the patient that a DICOM header names; empty for pictures and other volumes."""
+    is_picture = PurePosixPath(path).suffix.lower() in SUFFIXES
+    return "" if is_picture else patient_of(root / path)
 
 
 def _case_ids(paths: Sequence[str]) -> list[str]:
     """Drop each path's ending, unless two would become the same."""
-    stems = [str(PurePosixPath(path).with_suffix("")) for path in paths]
+    stems = [_stem(path) for path in paths]
     count = Counter(stems)
     return [path if count[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]
 
@@ -241,11 +276,12 @@ def _case(place: str, row: dict[str, str], *, root: Path, several: bool) -> Case
         nearest = difflib.get_close_matches(split, SPLIT_NAMES, n=1)
         remedy = f"write {nearest[0] if nearest else 'train'!r}"
         raise ManifestError(place, f"split {split!r}", f"it is one of {', '.join(SPLITS)}", remedy)
+    inside = _inside(place, row.get("path", ""), root=root)
     return Case(
         case_id="",
-        path=_inside(place, row.get("path", ""), root=root),
+        path=inside,
         label=_canonical(label) if several else label,
-        patient_id=row.get("patient_id", ""),
+        patient_id=row.get("patient_id", "") or _patient(root, inside),
         group=row.get("group", ""),
         site=row.get("site", ""),
         split=SPLIT_NAMES[split] if split else "",
@@ -272,9 +308,12 @@ def _inside(place: str, name: str, *, root: Path) -> str:
         raise ManifestError(
             place, f"path {name!r}", f"paths lie inside {root}", "pass --root, or mend the path"
         )
-    if not Path(joined).is_file():
+    if not Path(joined).exists():
         raise ManifestError(
-            place, f"no file {name!r} in {root}", "every path is a file", "mend or drop the row"
+            place,
+            f"no file {name!r} in {root}",
+            "every path is a file, or a folder of a DICOM series",
+            "mend or drop the row",
         )
     return Path(relative).as_posix()
 

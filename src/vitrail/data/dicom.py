@@ -2,44 +2,67 @@
 
 Nothing is assumed of the geometry; each of these is checked against the headers, and refused by
 file and tag where it does not hold: one series, one orientation, one spacing of pixels, slices in
-a straight row along their normal, none missing, none twice.
-
-Not read here yet: enhanced multi-frame objects, which are refused by name.
+a straight row along their normal, none missing, none twice. An enhanced multi-frame object is a
+stack of such slices in one file. Compressed pixels (JPEG lossless and lossy, JPEG-LS, JPEG 2000)
+are decoded by GDCM inside SimpleITK, run-length encoded and plain ones by pydicom.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pydicom
-from jaxtyping import Float
-from pydicom.dataset import Dataset
+import SimpleITK
+from jaxtyping import Float, Shaped
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
+from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, RLELossless
 
-from vitrail.data.volume import Volume
+from vitrail.data.volume import MOST_VOXELS, Volume
 from vitrail.errors import DataError, UnreadableFileError
 from vitrail.records import Progress, no_progress
 
-MOST_BYTES = 1 << 30
+MOST_BYTES = 1 << 31
 """Larger files are refused before they are decoded."""
+
+ENDINGS = (".dcm", ".dicom", ".ima")
+"""Endings (lower case) of files that must be DICOM; files of other names may be."""
 
 _SPACING_TOLERANCE = 0.02
 _DIRECTION_TOLERANCE = 1e-3
 _SHIFT_TOLERANCE_MM = 0.1
+_PIXEL_TAGS = (
+    "SamplesPerPixel",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelData",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Slice:
-    """The header of one file, as far as geometry goes."""
+    """What the header says of one slice: a file, or a frame of one."""
 
     path: Path
-    series: str
+    frame: int
     position: Float[np.ndarray, " 3"]
     axes: Float[np.ndarray, "3 2"]
     size: tuple[int, int]
+    slope: float
+    intercept: float
+
+    @property
+    def name(self) -> str:
+        """The file's name, with the number of the frame where there are several."""
+        return self.path.name if self.frame < 0 else f"{self.path.name} frame {self.frame + 1}"
 
     @property
     def normal(self) -> Float[np.ndarray, " 3"]:
@@ -49,17 +72,62 @@ class _Slice:
         return unit
 
 
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file carries DICOM's mark, whatever its name."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def list_series(folder: Path) -> dict[str, list[Path]]:
-    """Group the DICOM files of a folder by SeriesInstanceUID; other files are passed over."""
-    series: dict[str, list[Path]] = defaultdict(list)
+    """Group the DICOM pictures of a folder by SeriesInstanceUID.
+
+    Other files, and DICOM objects without pixels (reports, directories), are passed over.
+
+    Raises:
+        UnreadableFileError: If a file claims to be DICOM and its header cannot be read.
+    """
+    return {uid: [path for path, _ in held] for uid, held in _headers(folder).items()}
+
+
+def _headers(folder: Path) -> dict[str, list[tuple[Path, FileDataset]]]:
+    """Read the header of every picture of a folder, by SeriesInstanceUID."""
+    series: dict[str, list[tuple[Path, FileDataset]]] = defaultdict(list)
     for path in sorted(folder.iterdir()):
-        if path.is_file():
-            try:
-                header = pydicom.dcmread(path, specific_tags=["SeriesInstanceUID"])
-            except (InvalidDicomError, OSError):
-                continue
-            series[str(header.get("SeriesInstanceUID", ""))].append(path)
+        claims = path.suffix.lower() in ENDINGS
+        if not path.is_file() or not (claims or is_dicom(path)):
+            continue
+        header = read_header(path)
+        if "Rows" in header:
+            series[str(header.get("SeriesInstanceUID", ""))].append((path, header))
     return dict(series)
+
+
+def read_header(path: Path) -> FileDataset:
+    """Read all of a file but its pixels.
+
+    Raises:
+        UnreadableFileError: If it is not DICOM, or broken.
+    """
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except InvalidDicomError as error:
+        size = path.stat().st_size
+        raise UnreadableFileError(
+            str(path),
+            f"{size} bytes that are not DICOM",
+            "a file of this name carries the mark DICM",
+            "copy it again, or remove it",
+        ) from error
+    except Exception as error:  # pydicom raises whatever a broken header leads to
+        raise UnreadableFileError(
+            str(path),
+            f"its header cannot be read ({type(error).__name__}: {error})",
+            "the file must be whole",
+            "copy it again, or remove it",
+        ) from error
 
 
 def read_series(
@@ -70,7 +138,7 @@ def read_series(
     Args:
         folder: Holds the files of one or several series.
         series: Its SeriesInstanceUID; may be left out where there is one.
-        progress: Told after each slice.
+        progress: Told after each file.
 
     Returns:
         Values after RescaleSlope and RescaleIntercept: HU for CT.
@@ -80,74 +148,134 @@ def read_series(
             slices do not form one straight, complete stack.
         UnreadableFileError: If a file is truncated or lacks a tag; the message names both.
     """
-    found = list_series(folder)
+    found = _headers(folder)
     if series is None and len(found) == 1:
         series = next(iter(found))
     if series not in found:
-        held = ", ".join(f"{uid} ({len(paths)} files)" for uid, paths in found.items())
+        held = ", ".join(f"{uid} ({len(files)} files)" for uid, files in found.items())
         raise DataError(
             str(folder),
             f"DICOM series: {held or 'none'}",
             "one series is read at a time",
-            "pass series=… with one of these" if found else "choose a folder of DICOM files",
+            "name a file of the one that is meant" if found else "choose a folder of DICOM files",
         )
-    slices = [_header(path) for path in found[series]]
+    slices = [one for path, header in found[series] for one in _slices(path, header)]
     normal = slices[0].normal
     slices.sort(key=lambda one: float(one.position @ normal))
     step = _check_stack(slices)
-    values = []
-    for done, one in enumerate(slices):
-        values.append(_pixels(one.path))
-        progress("reading slices", done=done + 1, total=len(slices))
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1:3] = step, slices[0].axes
     affine[:3, 3] = slices[0].position
-    return Volume(np.stack(values), affine, str(folder))
+    modality = str(found[series][0][1].get("Modality", ""))
+    return Volume(_values(slices, progress), affine, str(folder), modality)
 
 
-def _required(header: Dataset, name: str, path: Path) -> list[float]:
+def _values(slices: Sequence[_Slice], progress: Progress) -> Float[np.ndarray, "slice row column"]:
+    """Decode every file once, and put each slice in its place."""
+    values = np.empty((len(slices), *slices[0].size), dtype=np.float32)
+    places: dict[Path, list[int]] = defaultdict(list)
+    for place, one in enumerate(slices):
+        places[one.path].append(place)
+    for done, (path, members) in enumerate(places.items(), start=1):
+        stored = _pixels(path)
+        for place in members:
+            one = slices[place]
+            values[place] = stored[max(0, one.frame)]
+            values[place] *= np.float32(one.slope)
+            values[place] += np.float32(one.intercept)
+        progress("reading slices", done=done, total=len(places))
+    return values
+
+
+def _required(holder: Dataset, name: str, path: Path, *, count: int) -> list[float]:
     """Return the numbers of a tag.
 
     Raises:
-        UnreadableFileError: If the tag is missing or empty.
+        UnreadableFileError: If the tag is missing, empty, or holds another count of numbers.
     """
-    value = header.get(name)
+    value = holder.get(name)
     if value is None or value == "":
-        raise UnreadableFileError(
-            str(path),
-            f"{Tag(name)} {name} is missing",
-            "a slice's place in the patient is read, never guessed",
-            "complete the header, or convert the series with a tool that knows it",
-        )
-    return [float(number) for number in value]
+        came = "is missing"
+    else:
+        numbers = [float(number) for number in np.atleast_1d(value)]
+        if len(numbers) == count:
+            return numbers
+        came = f"holds {len(numbers)} numbers instead of {count}"
+    raise UnreadableFileError(
+        str(path),
+        f"{Tag(name)} {name} {came}",
+        "a slice's place and values are read, never guessed",
+        "complete the header, or convert the series with a tool that knows it",
+    )
 
 
-def _header(path: Path) -> _Slice:
-    """Read what places one slice."""
-    header = pydicom.dcmread(path, stop_before_pixels=True)
-    if int(header.get("NumberOfFrames", 1) or 1) > 1:
+def _macro(header: Dataset, frame: int, name: str, *, path: Path) -> Dataset:
+    """Return where a slice's tags stand: the header, or a frame's functional group.
+
+    Raises:
+        UnreadableFileError: If a multi-frame object lacks the group.
+    """
+    if frame < 0:
+        return header
+    of_frame = header.get("PerFrameFunctionalGroupsSequence") or []
+    of_all = header.get("SharedFunctionalGroupsSequence") or []
+    for groups in (*of_frame[frame : frame + 1], *of_all[:1]):
+        if groups.get(name):
+            held: Dataset = groups[name][0]
+            return held
+    if name == "PixelValueTransformationSequence":
+        return header
+    raise UnreadableFileError(
+        str(path),
+        f"{Tag(name)} {name} is missing for frame {frame + 1}",
+        "each frame says where it lies (enhanced multi-frame)",
+        "convert it to NIfTI or to one file a slice with a tool that knows it",
+    )
+
+
+def _slices(path: Path, header: Dataset) -> list[_Slice]:
+    """Read what places each slice of one file."""
+    frames = int(header.get("NumberOfFrames", 1) or 1)
+    voxels = frames * int(header.Rows) * int(header.Columns)
+    size = path.stat().st_size
+    if size > MOST_BYTES or voxels > MOST_VOXELS:
         raise UnreadableFileError(
             str(path),
-            f"{Tag('NumberOfFrames')} NumberOfFrames is {header.NumberOfFrames}",
-            "enhanced multi-frame objects are not read yet",
-            "convert it to NIfTI or to one file a slice",
-        )
-    if path.stat().st_size > MOST_BYTES:
-        raise UnreadableFileError(
-            str(path),
-            f"{path.stat().st_size} bytes",
-            f"one slice has at most {MOST_BYTES}",
+            f"{size} bytes, {voxels} pixels",
+            f"at most {MOST_BYTES} bytes and {MOST_VOXELS} pixels are decoded",
             "check what this file is",
         )
-    rows, columns = np.array(_required(header, "ImageOrientationPatient", path)).reshape(2, 3)
-    between_rows, between_columns = _required(header, "PixelSpacing", path)
+    if int(header.get("SamplesPerPixel", 1)) != 1:
+        raise UnreadableFileError(
+            str(path),
+            f"{Tag('SamplesPerPixel')} SamplesPerPixel is {header.SamplesPerPixel}",
+            "a slice has one grey value a pixel",
+            "leave color captures out",
+        )
+    several = frames > 1 or "PerFrameFunctionalGroupsSequence" in header
+    return [_slice(path, header, frame) for frame in (range(frames) if several else [-1])]
+
+
+def _slice(path: Path, header: Dataset, frame: int) -> _Slice:
+    """Read what places one slice, and what brings it to physical values."""
+    place = _macro(header, frame, "PlanePositionSequence", path=path)
+    plane = _macro(header, frame, "PlaneOrientationSequence", path=path)
+    pixel = _macro(header, frame, "PixelMeasuresSequence", path=path)
+    scale = _macro(header, frame, "PixelValueTransformationSequence", path=path)
+    along = _required(plane, "ImageOrientationPatient", path, count=6)
+    rows, columns = np.array(along).reshape(2, 3)
+    between_rows, between_columns = _required(pixel, "PixelSpacing", path, count=2)
+    if str(header.get("Modality", "")) == "CT":
+        _required(scale, "RescaleIntercept", path, count=1)
     return _Slice(
         path=path,
-        series=str(header.get("SeriesInstanceUID", "")),
-        position=np.array(_required(header, "ImagePositionPatient", path)),
+        frame=frame,
+        position=np.array(_required(place, "ImagePositionPatient", path, count=3)),
         # The first direction leads along a row, so to the next column.
         axes=np.stack([columns * between_rows, rows * between_columns], axis=1),
         size=(int(header.Rows), int(header.Columns)),
+        slope=float(scale.get("RescaleSlope", 1) or 1),
+        intercept=float(scale.get("RescaleIntercept", 0) or 0),
     )
 
 
@@ -160,24 +288,21 @@ def _check_stack(slices: Sequence[_Slice]) -> Float[np.ndarray, " 3"]:
     Raises:
         DataError: If they do not.
     """
+    _check_alike(slices)
     first = slices[0]
-    for one in slices:
-        if one.size != first.size or np.abs(one.axes - first.axes).max() > _DIRECTION_TOLERANCE:
-            raise _refused(
-                one,
-                f"its orientation, pixel spacing or size differs from {first.path.name}'s",
-                "all slices of a volume lie alike",
-                "move localizers and other stacks to a folder of their own",
-            )
-    if len(slices) < 2:
-        raise _refused(first, "it is alone", "a volume has two slices at least", "add the others")
     steps = np.diff([one.position for one in slices], axis=0)
     across = steps @ first.normal
+    twice = int(across.argmin())
+    if across[twice] < 1e-3:
+        raise _refused(
+            slices[twice + 1],
+            f"it lies where {slices[twice].name} lies",
+            "no place is held twice",
+            "remove one of the two, or split the series by time",
+        )
     usual = float(np.median(across))
     for step, distance, one, after in zip(steps, across, slices, slices[1:], strict=False):
-        pair = f"{one.path.name} to {after.path.name}: {distance:.3f} mm"
-        if distance < 1e-3:
-            raise _refused(after, f"{pair}", "no place is held twice", "remove one of the two")
+        pair = f"{one.name} to {after.name}: {distance:.3f} mm"
         if abs(distance - usual) > _SPACING_TOLERANCE * usual:
             raise _refused(
                 after,
@@ -196,33 +321,72 @@ def _check_stack(slices: Sequence[_Slice]) -> Float[np.ndarray, " 3"]:
     return mean
 
 
+def _check_alike(slices: Sequence[_Slice]) -> None:
+    """Check that slices are several, of one size and orientation, and not too many to read."""
+    first = slices[0]
+    for one in slices:
+        if one.size != first.size or np.abs(one.axes - first.axes).max() > _DIRECTION_TOLERANCE:
+            raise _refused(
+                one,
+                f"its orientation, pixel spacing or size differs from {first.name}'s",
+                "all slices of a volume lie alike",
+                "move localizers and other stacks to a folder of their own",
+            )
+    if len(slices) < 2:
+        raise _refused(first, "it is alone", "a volume has two slices at least", "add the others")
+    if len(slices) * first.size[0] * first.size[1] > MOST_VOXELS:
+        raise _refused(
+            first,
+            f"{len(slices)} slices of {first.size} pixels",
+            f"at most {MOST_VOXELS} voxels are read",
+            "split the series",
+        )
+
+
 def _refused(one: _Slice, came: str, rule: str, remedy: str) -> DataError:
-    return DataError(f"{one.path}: {Tag('ImagePositionPatient')}", came, rule, remedy)
+    place = str(one.path.with_name(one.name))
+    return DataError(f"{place}: {Tag('ImagePositionPatient')}", came, rule, remedy)
 
 
-def _pixels(path: Path) -> Float[np.ndarray, "row column"]:
-    """Decode one slice and bring it to physical values."""
+def _pixels(path: Path) -> Float[np.ndarray, "slice row column"]:
+    """Decode one file to stored values; in MONOCHROME1, turned so that high is bright."""
     dataset = pydicom.dcmread(path)
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
     try:
-        stored = dataset.pixel_array
-    except Exception as error:  # the decoders behind pydicom raise whatever they like
+        by_gdcm = syntax is not None and syntax.is_compressed and syntax.is_encapsulated
+        stored = _by_gdcm(dataset) if by_gdcm and syntax != RLELossless else dataset.pixel_array
+    except Exception as error:  # the decoders behind raise whatever they like
         raise UnreadableFileError(
             str(path),
             f"its pixels cannot be decoded ({type(error).__name__}: {error})",
-            f"the file must be whole, and {dataset.file_meta.TransferSyntaxUID.name} be decodable",
-            "copy it again, or install pylibjpeg with the codec it needs",
+            f"the file must be whole, and {'its syntax' if syntax is None else syntax.name} known",
+            "copy it again, or convert it to an uncompressed transfer syntax",
         ) from error
-    if stored.ndim != 2:
-        raise UnreadableFileError(
-            str(path),
-            f"pixels of shape {stored.shape}",
-            "a slice has one grey value a pixel",
-            "leave color captures out",
-        )
-    values = stored.astype(np.float32)
+    values = stored.reshape(-1, int(dataset.Rows), int(dataset.Columns)).astype(np.float32)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         # Stored low is shown white: turned over within the range that the stored bits have.
         signed = int(dataset.PixelRepresentation)
         values = (-1 if signed else 2 ** int(dataset.BitsStored) - 1) - values
-    slope = float(dataset.get("RescaleSlope", 1) or 1)
-    return values * np.float32(slope) + np.float32(dataset.get("RescaleIntercept", 0) or 0)
+    return values
+
+
+def _by_gdcm(dataset: Dataset) -> Shaped[np.ndarray, "*place"]:
+    """Decode compressed pixels with GDCM, of a copy without the tags that would rescale them."""
+    plain = Dataset()
+    for name in _PIXEL_TAGS:
+        plain[name] = dataset[name]
+    plain.NumberOfFrames = int(dataset.get("NumberOfFrames", 1) or 1)
+    plain.PhotometricInterpretation = "MONOCHROME2"
+    plain.SOPClassUID = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    plain.SOPInstanceUID = "1.2.3"
+    plain.file_meta = FileMetaDataset()
+    plain.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "pixels.dcm")
+        plain.save_as(file, enforce_file_format=True)
+        return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
+
+
+def patient_of(header: Mapping[str, object] | Dataset) -> str:
+    """Return the PatientID of a header, empty where it has none."""
+    return str(header.get("PatientID", "") or "").strip()

@@ -116,7 +116,7 @@ def audit_shortcuts(
         few clusters for two folds.
     """
     groups = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    tasks = [task for task in _tasks(labels) if _fewest(task, groups) >= 2]
+    tasks = [task for task in _tasks(labels) if np.ptp(task.y_true) and _fewest(task, groups) >= 2]
     if not tasks:
         return []
     folds = [list(_folds(task, groups, seed=seed)) for task in tasks]

@@ -5,7 +5,9 @@ DICOM. An `affine` takes (slice, row, column, 1) there, so no file format's own 
 axes and signs goes beyond this module.
 """
 
-from dataclasses import dataclass
+import gzip
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,12 @@ from jaxtyping import Float
 from vitrail.errors import InputError, UnreadableFileError
 from vitrail.runfolder import write_bytes
 
-_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+"""Endings (lower case) of the files that are taken for volumes."""
+
+MOST_VOXELS = 1 << 30
+"""Larger volumes are refused before they are decoded."""
+
 _LPS = ("RL", "AP", "IS")
 """For each patient axis the letters of its low and its high end."""
 
@@ -28,11 +35,13 @@ class Volume:
         values: In HU for CT.
         affine: Takes (slice, row, column, 1) to (x, y, z, 1) in mm, LPS.
         source: The file or folder it came from.
+        modality: ``CT``, ``MR`` or another of DICOM's words; empty where the file does not tell.
     """
 
     values: Float[np.ndarray, "slice row column"]
     affine: Float[np.ndarray, "4 4"]
     source: str = ""
+    modality: str = ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -99,7 +108,7 @@ def reorient(volume: Volume, orientation: str = "SAR") -> Volume:
             values = np.flip(values, axis)
             affine[:3, 3] += column * (values.shape[axis] - 1)
             affine[:3, axis] = -column
-    return Volume(np.ascontiguousarray(values), affine, volume.source)
+    return replace(volume, values=np.ascontiguousarray(values), affine=affine)
 
 
 def resample(
@@ -123,11 +132,25 @@ def resample(
     affine[:3, :3] *= new / old
     # The outer corner of the first voxel stays where it is.
     affine[:3, 3] += volume.affine[:3, :3] @ ((new / old - 1) / 2)
-    target = _to_itk(Volume(np.zeros(shape, dtype=np.float32), affine))
-    kind = SimpleITK.sitkNearestNeighbor if mask else SimpleITK.sitkLinear
-    edge = float(volume.values.min())
-    moved = SimpleITK.Resample(_to_itk(volume), target, SimpleITK.Transform(), kind, edge)
-    return Volume(SimpleITK.GetArrayFromImage(moved), affine, volume.source)
+    grid = Volume(np.zeros(shape, dtype=np.float32), affine)
+    values = onto(volume, grid, nearest=mask, outside=float(volume.values.min()))
+    return replace(volume, values=values, affine=affine)
+
+
+def onto(
+    volume: Volume, grid: Volume, *, nearest: bool = False, outside: float = 0.0
+) -> Float[np.ndarray, "slice row column"]:
+    """Read a volume at the places of another one's voxels.
+
+    Args:
+        volume: Gives the values, linearly between its voxels.
+        grid: Gives the places; its values do not matter.
+        nearest: Take the nearest voxel instead, so that labels stay labels.
+        outside: Value of places that the volume does not reach.
+    """
+    kind = SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear
+    moved = SimpleITK.Resample(_to_itk(volume), _to_itk(grid), SimpleITK.Transform(), kind, outside)
+    return SimpleITK.GetArrayFromImage(moved)
 
 
 def read_image(path: Path) -> Volume:
@@ -137,12 +160,12 @@ def read_image(path: Path) -> Volume:
         UnreadableFileError: If it cannot be decoded, is no volume, or holds NaN or infinity (in
             NIfTI the library below reads these as 0 and does not say so).
     """
-    if not path.name.lower().endswith(_ENDINGS):
+    if not path.name.lower().endswith(ENDINGS):
         raise UnreadableFileError(
-            str(path), "an unknown ending", f"known are {', '.join(_ENDINGS)}", "convert it"
+            str(path), "an unknown ending", f"known are {', '.join(ENDINGS)}", "convert it"
         )
     try:
-        image = SimpleITK.ReadImage(str(path), SimpleITK.sitkFloat32)
+        image = _decoded(path)
     except RuntimeError as error:
         raise UnreadableFileError(
             str(path),
@@ -150,16 +173,9 @@ def read_image(path: Path) -> Volume:
             "it must be a whole file of the format that its ending names",
             "copy it again, or leave it out",
         ) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise UnreadableFileError(
-            str(path),
-            f"{image.GetDimension()} axes, {image.GetNumberOfComponentsPerPixel()} values a voxel",
-            "a volume has three axes and one value a voxel",
-            "split it into volumes",
-        )
     values = SimpleITK.GetArrayFromImage(image)
-    if not np.isfinite(values).all():
-        count = int((~np.isfinite(values)).sum())
+    count = int((~np.isfinite(values)).sum()) + _hidden_nan(path)
+    if count:
         raise UnreadableFileError(
             str(path), f"{count} voxels of NaN or infinity", "values are finite", "mend the file"
         )
@@ -168,6 +184,49 @@ def read_image(path: Path) -> Volume:
     affine[:3, :3] = scale[:, ::-1]
     affine[:3, 3] = image.GetOrigin()
     return Volume(values, affine, str(path))
+
+
+def _decoded(path: Path) -> SimpleITK.Image:
+    """Decode one volume, after its header said that it is one, and of a bearable size.
+
+    Raises:
+        UnreadableFileError: If the header says otherwise.
+    """
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetOutputPixelType(SimpleITK.sitkFloat32)
+    reader.ReadImageInformation()
+    size, values = reader.GetSize(), reader.GetNumberOfComponents()
+    if not 3 <= len(size) <= 4 or prod(size[3:]) != 1 or min(size) < 1 or values != 1:
+        raise UnreadableFileError(
+            str(path),
+            f"{' x '.join(map(str, size))} voxels, {values} values a voxel",
+            "a volume has three axes and one value a voxel",
+            "split it into volumes",
+        )
+    if prod(size) > MOST_VOXELS:
+        raise UnreadableFileError(
+            str(path), f"{prod(size)} voxels", f"at most {MOST_VOXELS} are read", "split it"
+        )
+    image: SimpleITK.Image = reader.Execute()
+    if len(size) == 4:
+        image = image[:, :, :, 0]
+    return image
+
+
+def _hidden_nan(path: Path) -> int:
+    """Count the NaN and infinite voxels of a NIfTI-1 file, which SimpleITK reads as 0."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return 0
+    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as stream:
+        content = memoryview(stream.read())
+    order = "<" if np.frombuffer(content, "<i4", 1)[0] == 348 else ">"
+    kind = {16: "f4", 64: "f8"}.get(int(np.frombuffer(content, f"{order}i2", 1, 70)[0]))
+    if kind is None:
+        return 0
+    voxels = content[int(np.frombuffer(content, f"{order}f4", 1, 108)[0]) :]
+    stored = np.frombuffer(voxels, order + kind, len(voxels) // int(kind[1]))
+    return int((~np.isfinite(stored)).sum())
 
 
 def write_nifti(path: Path, volume: Volume) -> None:
@@ -187,19 +246,31 @@ def write_nifti(path: Path, volume: Volume) -> None:
 
 
 def require_same_grid(volume: Volume, mask: Volume, *, tolerance_mm: float = 0.05) -> None:
-    """Refuse a mask that does not lie on its volume's grid.
+    """Refuse a mask that does not lie on its volume's grid, corner by corner.
 
     Raises:
-        InputError: If shape or position differ.
+        InputError: If shape or position differ; the message has both geometries.
     """
     same = volume.values.shape == mask.values.shape
-    if not same or np.abs(volume.affine - mask.affine).max() > tolerance_mm:
+    if same:
+        ends = np.array(volume.values.shape) - 1.0
+        corners = np.array(np.meshgrid(*([0.0, end] for end in ends))).reshape(3, -1).T
+        same = np.abs(volume.to_mm(corners) - mask.to_mm(corners)).max() <= tolerance_mm
+    if not same:
         raise InputError(
             mask.source or "mask",
-            f"{mask.values.shape} voxels, the first at {mask.affine[:3, 3].round(2).tolist()}",
-            f"its volume has {volume.values.shape}, {volume.affine[:3, 3].round(2).tolist()}",
+            _geometry(mask),
+            f"its volume has {_geometry(volume)}",
             "resample the mask onto its volume's grid",
         )
+
+
+def _geometry(volume: Volume) -> str:
+    """Say a grid in words."""
+    shape = " x ".join(map(str, volume.values.shape))
+    spacing = " x ".join(f"{step:.3g}" for step in volume.spacing_mm)
+    first = ", ".join(f"{place:.1f}" for place in volume.affine[:3, 3])
+    return f"{shape} voxels of {spacing} mm, {volume.orientation}, the first at ({first}) mm"
 
 
 def _to_itk(volume: Volume) -> SimpleITK.Image:
@@ -207,6 +278,9 @@ def _to_itk(volume: Volume) -> SimpleITK.Image:
     image = SimpleITK.GetImageFromArray(volume.values.astype(np.float32))
     spacing = np.array(volume.spacing_mm)
     image.SetSpacing(spacing[::-1].tolist())
-    image.SetDirection((volume.affine[:3, :3] / spacing)[:, ::-1].ravel().tolist())
+    direction = (volume.affine[:3, :3] / spacing)[:, ::-1]
+    # Dust such as 1e-300 upsets the decomposition by which SimpleITK inverts the direction.
+    direction = np.where(np.abs(direction) < 1e-12, 0.0, direction)
+    image.SetDirection(direction.ravel().tolist())
     image.SetOrigin(volume.affine[:3, 3].tolist())
     return image

@@ -52,7 +52,7 @@ def window(values: Float[np.ndarray, "*place"], name: str | Window) -> Float[np.
         >>> window(np.array([-2000.0, -600.0, 150.0]), "lung").tolist()
         [0.0, 0.5, 1.0]
     """
-    chosen = _named(values, name) if isinstance(name, str) else name
+    chosen = find_window(values, name) if isinstance(name, str) else name
     if not chosen.window_width_hu > 0:
         raise InputError(
             "window", f"{chosen}", "high_hu must be above low_hu", "exchange or correct them"
@@ -63,8 +63,16 @@ def window(values: Float[np.ndarray, "*place"], name: str | Window) -> Float[np.
     return shown
 
 
-def _named(values: Float[np.ndarray, "*place"], name: str) -> Window:
-    """Look a window up, or measure it."""
+def find_window(values: Float[np.ndarray, "*place"], name: str) -> Window:
+    """Look a window up by its name; ``auto`` measures it.
+
+    Args:
+        values: In HU.
+        name: A key of `WINDOWS` or ``auto``.
+
+    Raises:
+        InputError: If there is no such window.
+    """
     if name == "auto":
         low, high = (float(value) for value in np.percentile(values, [0.5, 99.5]))
         return Window(low, high if high > low else low + 1)

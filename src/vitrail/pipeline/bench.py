@@ -15,6 +15,7 @@ from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import read_stored
 from vitrail.data.split import analysis_unit
+from vitrail.data.volumes import VolumeDataset
 from vitrail.faithfulness.bench import METHODS, bench
 from vitrail.faithfulness.imputers import Hiding
 from vitrail.faithfulness.record import Bench
@@ -142,8 +143,10 @@ def _masks(
         return None
     rows, columns = tested.preprocessing.image_size
     masks = np.zeros((len(cases), rows, columns), dtype=bool)
-    for mask, case in zip(masks, cases, strict=True):
-        if case.mask:
+    for mask, case, place in zip(masks, cases, order, strict=True):
+        if case.mask and isinstance(tested, VolumeDataset):
+            mask[:] = tested.mask(int(place))
+        elif case.mask:
             mask[:] = placed(tested.root / case.mask, tested.preprocessing)
     return masks
 

@@ -12,11 +12,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vitrail.data.window import find_window
 from vitrail.errors import PlanError
-from vitrail.records import Preprocessing
+from vitrail.records import Preprocessing, VolumeView
 from vitrail.runfolder import write_text
 
 T = TypeVar("T")
@@ -82,6 +84,8 @@ class Plan(BaseModel):
         fit: ``squash`` or ``pad``, see :class:`vitrail.records.Preprocessing`.
         mean: Per channel, of training pixels in [0, 1].
         std: Per channel, of training pixels in [0, 1].
+        volume: How a volume becomes the picture, see :class:`vitrail.records.VolumeView`; None
+            where the cases are pictures.
         intensity_range: Stored values mapped to 0 and 1, for pictures of more than 8 bits.
         augmentation: Which family of random changes the training pictures get.
         batch_size: Pictures a step.
@@ -138,6 +142,7 @@ class Plan(BaseModel):
     fit: Choice[Literal["squash", "pad"]]
     mean: Choice[tuple[float, ...]]
     std: Choice[tuple[Annotated[float, Field(gt=0)], ...]]
+    volume: Choice[VolumeView | None] = Choice(value=None)
     intensity_range: Choice[tuple[float, float] | None]
     augmentation: Choice[Literal["ct", "histology", "xray", "photo", "none"]]
     batch_size: Choice[Annotated[int, Field(ge=1, le=4096)]]
@@ -177,6 +182,12 @@ class Plan(BaseModel):
             there = "there are weights" if self.mode.value == "scratch" else "there are no weights"
             message = f"mode is {self.mode.value}, but {there} to start from"
             raise ValueError(message)
+        view = self.volume.value
+        if view is not None:
+            if view.mode == "channels" and self.channels.value != 3:
+                message = "the volume's mode channels needs channels: 3"
+                raise ValueError(message)
+            find_window(np.zeros(1), view.window)
         return self
 
     def values(self) -> dict[str, Any]:
@@ -193,6 +204,7 @@ class Plan(BaseModel):
             mean=self.mean.value,
             std=self.std.value,
             intensity_range=self.intensity_range.value,
+            volume=self.volume.value,
         )
 
     @property

@@ -1,6 +1,6 @@
 """``vitrail evaluate``: stored models predict, predictions become numbers with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,6 +11,7 @@ from torch import nn
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.split import analysis_unit
+from vitrail.data.volumes import VolumeDataset
 from vitrail.evaluation.evaluate import count_opening, to_json
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
 from vitrail.evaluation.medmnist import write_medmnist
@@ -167,8 +168,19 @@ def predict_cases(
         classes=cases.classes,
         case_ids=tuple(case.case_id for case in cases.cases),
         y_true=np.array(cases.labels, dtype=bool if cases.multi_label else np.int64),
-        probabilities=predict(model, cases, batch_size=batch_size, multi_label=cases.multi_label),
+        probabilities=np.mean(
+            [
+                predict(model, shown, batch_size=batch_size, multi_label=cases.multi_label)
+                for shown in _windows(cases)
+            ],
+            axis=0,
+        ),
     )
+
+
+def _windows(cases: PictureDataset) -> Sequence[PictureDataset]:
+    """Show pictures once, and volumes through each of their windows of slices."""
+    return cases.votes() if isinstance(cases, VolumeDataset) else [cases]
 
 
 def sentences(content: Mapping[str, Any], *, part: str = "test") -> list[str]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import probe
+from vitrail.data.volumes import VolumeDataset
 from vitrail.evaluation.table import read_predictions
 from vitrail.explain import attention_maps, methods
 from vitrail.explain import explain as explain_images
@@ -24,6 +25,7 @@ from vitrail.pipeline.choices import read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.pictures import keep
 from vitrail.pipeline.train import dataset
+from vitrail.pipeline.volumes import keep_montage, placement_facts, write_heatmap
 from vitrail.records import Cohort, Predictions, Progress, no_progress
 from vitrail.runfolder import RunFolder, file_name, read_json, write_bytes
 
@@ -177,7 +179,10 @@ def _explain(
                 for place, index in enumerate(indices):
                     facts = _facts(part.cases, index, weights=weights) | {"label": maps.label}
                     one = replace(attribution[place], extra=facts)
-                    one.save(maps.paths(run)[index])
+                    path = maps.paths(run)[index]
+                    if isinstance(part.cases, VolumeDataset):
+                        write_heatmap(path, one.values[0].numpy(), cases=part.cases, index=index)
+                    one.save(path)
                 done += len(indices)
                 progress(f"explain {method}", done=done, total=written)
     seconds = time.perf_counter() - started
@@ -185,7 +190,8 @@ def _explain(
     said = [f"{method}: {written} maps written, {total - written} kept"]
     if written:
         said[0] += f", {written / seconds:.1f} pictures a second"
-    keep(run, cohort, cases=[case for part in parts for case in part.cases.cases])
+    for part in parts:
+        _keep_pictures(run, cohort, part.cases)
     if wanted[0].folder is None and method in _BY_ATTENTION:
         said.append(_walls(run, parts[0].cases, model=bundle.load(parts[0].folder).model))
     return {"method": method, "maps": total, "written": written, "summary": said}
@@ -196,6 +202,15 @@ def _todo(run: RunFolder, maps: _Maps) -> list[int]:
     weights = _weights(maps.part.folder)
     paths = maps.paths(run)
     return [index for index, path in paths.items() if not _is_current(path, weights, maps=maps)]
+
+
+def _keep_pictures(run: RunFolder, cohort: Cohort, cases: PictureDataset) -> None:
+    """Keep the pictures that maps are shown over: of volumes, as the model was shown them."""
+    if not isinstance(cases, VolumeDataset):
+        keep(run, cohort, cases=cases.cases)
+        return
+    for index, case in enumerate(cases.cases):
+        keep_montage(run, case.case_id, stack=cases.stack(index))
 
 
 def _weights(folder: Path) -> str:
@@ -218,14 +233,16 @@ def _is_current(path: Path, weights: str, *, maps: _Maps) -> bool:
 def _facts(cases: PictureDataset, index: int, *, weights: str) -> dict[str, object]:
     """Say what a map belongs to: case, model, and how the picture became its input."""
     case = cases.cases[index]
-    info = probe(cases.root / case.path)
-    return {
+    facts = {
         "case_id": case.case_id,
         "model": "vit",
         "weights_sha256": weights,
-        "source_size": [info.height, info.width],
         "preprocessing": asdict(cases.preprocessing),
     }
+    if isinstance(cases, VolumeDataset):
+        return {**facts, **placement_facts(cases, index)}
+    info = probe(cases.root / case.path)
+    return {**facts, "source_size": [info.height, info.width]}
 
 
 def _batches(

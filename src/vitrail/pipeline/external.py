@@ -10,6 +10,7 @@ from vitrail.data.audit import audit
 from vitrail.data.cohort import load_cohort, read_folder, read_manifest, with_several_labels
 from vitrail.data.loader import PictureDataset
 from vitrail.data.split import analysis_unit, clusters
+from vitrail.data.volumes import VolumeDataset
 from vitrail.errors import DataError, InputError
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
 from vitrail.evaluation.evaluate import to_json
@@ -110,9 +111,8 @@ def _evaluate(
     readable = found.readable(other)
     cases = tuple(_renamed(case) for case in readable)
     _require_others(own, replace(readable, cases=cases))
-    pictures = PictureDataset(
-        cases, readable.root, preprocessing=plan.preprocessing, classes=own.classes
-    )
+    kind = PictureDataset if plan.volume.value is None else VolumeDataset
+    pictures = kind(cases, readable.root, preprocessing=plan.preprocessing, classes=own.classes)
     kept = [said for said in read_predictions(run.predictions) if said.split != "external"]
     added = _predict(run, plan, pictures=pictures)
     folds = crossvalidation.read(run, own, plan=plan)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from vitrail.data.scan import is_scan, scan_bytes
 from vitrail.records import Cohort, SplitName
 
 
@@ -26,6 +27,7 @@ class Facts:
         mean: Mean of each channel in [0, 1]; one number where there is no color.
         std: Standard deviation of each channel.
         multi_label: Whether a case can have several labels.
+        volumes: What the audit says of volumes; None where the cases are pictures.
     """
 
     cases: Mapping[SplitName, int]
@@ -40,6 +42,7 @@ class Facts:
     folds: int = 1
     multi_label: bool = False
     unlabeled: int = 0
+    volumes: Mapping[str, Any] | None = None
 
 
 def gather(
@@ -58,6 +61,7 @@ def gather(
         folds: Number of folds.
     """
     train = [name for case in cohort if split[case.case_id] == "train" for name in case.labels]
+    volumes = fingerprint.get("volumes")
     color = fingerprint["colored"] > 0.05
     window = fingerprint["intensity_range"]
     channels = slice(None) if color else slice(1)
@@ -65,7 +69,9 @@ def gather(
         cases=Counter(split[case.case_id] for case in cohort),
         train_counts={name: train.count(name) for name in cohort.classes},
         short_side_px=int(min(fingerprint["height"]["median"], fingerprint["width"]["median"])),
-        aspect_spread=fingerprint["aspect"]["max"] / fingerprint["aspect"]["min"],
+        aspect_spread=(
+            1.0 if volumes else fingerprint["aspect"]["max"] / fingerprint["aspect"]["min"]
+        ),
         color=color,
         bits=fingerprint["bits"],
         intensity_range=None if window is None else (float(window[0]), float(window[1])),
@@ -73,6 +79,7 @@ def gather(
         std=tuple(max(0.01, value) for value in fingerprint["std"][channels]),
         folds=folds,
         multi_label=cohort.multi_label,
+        volumes=volumes and {**volumes, "masks": fingerprint["masks"]},
     )
 
 
@@ -80,7 +87,8 @@ def data_fingerprint(cohort: Cohort) -> str:
     """Hash the rows of a cohort and the sizes of its files: whether it is the same data."""
     digest = sha256()
     for case in cohort:
-        size = (cohort.root / case.path).stat().st_size
+        path = cohort.root / case.path
+        size = scan_bytes(path) if is_scan(path) else path.stat().st_size
         row = (case.case_id, case.path, case.label, case.patient_id, case.group, case.split)
         digest.update(repr((*row, size)).encode())
     return digest.hexdigest()

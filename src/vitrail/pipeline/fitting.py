@@ -11,6 +11,7 @@ from vitrail.pipeline.facts import Facts
 from vitrail.pipeline.methods import PRETRAINING_COST, pretraining_share
 from vitrail.pipeline.modes import choose_mode
 from vitrail.pipeline.request import Machine, Request
+from vitrail.pipeline.views import VIEW_SIZES_PX
 
 Cost = Callable[[ModelSpec, int], float]
 """Seconds of one training step of a model on a batch of so many pictures."""
@@ -154,6 +155,8 @@ def _sizes(facts: Facts, request: Request) -> tuple[tuple[int, int], ...]:
     if request.model not in (None, "vit"):
         size = trained_input(request.model).size_px
         return ((size, size),)
+    if facts.volumes is not None:
+        return VIEW_SIZES_PX
     fitting = tuple((size, size) for size in SIZES_PX if size <= facts.short_side_px * 1.1)
     return fitting or ((SIZES_PX[-1], SIZES_PX[-1]),)
 

@@ -13,6 +13,7 @@ from vitrail.pipeline.facts import data_fingerprint
 from vitrail.pipeline.ledger import Result, entries, hash_of, require_own_folder, stage
 from vitrail.pipeline.pictures import keep_samples
 from vitrail.pipeline.source import read_source
+from vitrail.pipeline.volumes import look, unlabelled
 from vitrail.records import Cohort, Progress, no_progress
 from vitrail.runfolder import RunFolder, write_json
 
@@ -30,7 +31,8 @@ def inspect(
 ) -> Result:
     """Read a folder or a manifest, audit it, and write ``cohort.csv`` and ``audit.json``.
 
-    Pictures that cannot be read are named in the audit and left out of the cohort.
+    A scan, or a folder of a scan's files, has no labels: it is described and drawn, and no cohort
+    is written. Pictures that cannot be read are named in the audit and left out of the cohort.
 
     Args:
         run: Where to write.
@@ -48,6 +50,9 @@ def inspect(
     require_own_folder(run)
     before = entries(run).get("inspect")
     patient_from = patient_from or (before or {}).get("result", {}).get("patient_from", "")
+    scans = [] if manifest is not None else unlabelled(folder)
+    if scans:
+        return {**look(run, scans, progress=progress), "stage": "inspect", "seconds": 0.0}
     cohort = read_source(run, folder, manifest=manifest, progress=progress)
     doubts: tuple[str, ...] = ()
     if patient_from:

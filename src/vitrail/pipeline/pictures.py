@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from vitrail.data.raster import probe, read_raster, read_stored
+from vitrail.data.scan import is_scan
+from vitrail.pipeline.volumes import keep_first_view
 from vitrail.records import Case, Cohort
 from vitrail.runfolder import RunFolder, write_bytes
 
@@ -27,6 +29,9 @@ def keep(run: RunFolder, cohort: Cohort, *, cases: Iterable[Case]) -> None:
     for case in cases:
         path = run.picture(case.case_id)
         if path.exists():
+            continue
+        if is_scan(cohort.root / case.path):
+            keep_first_view(run, case, root=cohort.root)
             continue
         write_bytes(path, _picture(cohort, case))
         if case.mask:

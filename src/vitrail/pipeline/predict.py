@@ -12,7 +12,8 @@ from PIL import Image
 
 from vitrail.data.loader import to_input
 from vitrail.data.raster import SUFFIXES, read_raster
-from vitrail.errors import DataError, UnreadableFileError
+from vitrail.data.scan import find_scans
+from vitrail.errors import DataError, InputError
 from vitrail.explain import explain
 from vitrail.metrics.novelty import TrainingRange
 from vitrail.models import bundle
@@ -20,6 +21,7 @@ from vitrail.pipeline import novelty
 from vitrail.pipeline.choices import read_plan
 from vitrail.pipeline.ledger import Result, require_run
 from vitrail.pipeline.pictures import png
+from vitrail.pipeline.volumes import one_case, write_heatmap
 from vitrail.records import Progress, join_labels, label_names, no_progress
 from vitrail.report.pictures import fractions_of, paint, register
 from vitrail.runfolder import RunFolder, file_name, write_bytes, write_csv
@@ -47,8 +49,7 @@ def predict(
         progress: Told of each picture.
 
     Raises:
-        DataError: If there is no picture among the paths.
-        UnreadableFileError: If none of them can be read.
+        DataError: If there is no picture among the paths, or none of them can be read.
     """
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
@@ -59,16 +60,16 @@ def predict(
         run.require(folder / bundle.DESCRIPTION, "train")
     folds = [bundle.load(folder) for folder in folders]
     known = novelty.read(folds[0].extra.get("training_range", {}))
-    pictures = _pictures(paths)
+    pictures = _pictures(paths, scans=folds[0].preprocessing.volume is not None)
     out = out or run.root / "new"
     rows: list[dict[str, Any]] = []
-    unreadable: list[UnreadableFileError] = []
+    unreadable: list[DataError | InputError] = []
     for done, path in enumerate(pictures, start=1):
         try:
             shown = out / f"{file_name(str(path))}.overlay.png"
             method = plan.explanation.value
             rows.append(_predict(path, folds, method=method, known=known, overlay=shown))
-        except UnreadableFileError as error:
+        except (DataError, InputError) as error:
             _log.warning("left out: %s", error)
             unreadable.append(error)
         progress("predict", done=done, total=len(pictures))
@@ -88,17 +89,24 @@ def predict(
     return {"predictions": rows, "unreadable": left_out, "summary": said}
 
 
-def _pictures(paths: Sequence[Path]) -> list[Path]:
-    """List the pictures among files and folders."""
+def _pictures(paths: Sequence[Path], *, scans: bool) -> list[Path]:
+    """List the pictures, or the scans, among files and folders."""
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        if scans:
+            found += find_scans(path)
+        elif path.is_dir():
             found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         else:
             found.append(path)
     if not found:
         raise DataError(
-            str(paths[0]), "no pictures in it", "PNG, JPEG, TIFF and BMP are read", "check the path"
+            str(paths[0]),
+            f"no {'scans' if scans else 'pictures'} in it",
+            "DICOM series, NIfTI, NRRD and MetaImage are read"
+            if scans
+            else "PNG, JPEG, TIFF and BMP are read",
+            "check the path",
         )
     return found
 
@@ -119,19 +127,28 @@ def _predict(
     known: TrainingRange | None,
     overlay: Path,
 ) -> dict[str, Any]:
-    """Label one picture and write its overlay."""
+    """Label one picture or scan and write its overlay; of a scan, a heat-map over it as well."""
     loaded = folds[0]
     preprocessing = loaded.preprocessing
-    picture = read_raster(
-        path, channels=preprocessing.channels, intensity_range=preprocessing.intensity_range
-    )
-    images = to_input(picture, preprocessing)[None]
+    scan = None
+    if preprocessing.volume is None:
+        picture = read_raster(
+            path, channels=preprocessing.channels, intensity_range=preprocessing.intensity_range
+        )
+        images = to_input(picture, preprocessing)[None]
+    else:
+        scan = one_case(path, preprocessing=preprocessing, classes=loaded.classes)
+        picture = scan.stack(0).picture(scan.start(0)).astype(np.float32) / 255
+        images = torch.stack([shown[0][0] for shown in scan.votes()])
     several = bool(loaded.extra.get("multi_label", False))
     with torch.no_grad():
-        logits = [fold.model(images)[0].double() for fold in folds]
-    said = [one.sigmoid() if several else one.softmax(dim=0) for one in logits]
-    probabilities = torch.stack(said).mean(dim=0).tolist()
-    found = explain(loaded.model, images, method=method)
+        logits = torch.stack([fold.model(images).double() for fold in folds])
+    said = logits.sigmoid() if several else logits.softmax(dim=-1)
+    probabilities = said.mean(dim=(0, 1)).tolist()
+    found = explain(loaded.model, images[:1], method=method)
+    if scan is not None:
+        beside = overlay.with_name(overlay.name.replace(".overlay.png", ".map.npz"))
+        write_heatmap(beside, found.values[0].numpy(), cases=scan, index=0)
     laid = _overlay(picture, found.values[0].numpy(), signed=found.signed, loaded=loaded)
     write_bytes(overlay, png(laid))
     seen = None if known is None else novelty.judge(known, picture, preprocessing=preprocessing)

@@ -25,6 +25,7 @@ from vitrail.pipeline.methods import (
     pretraining,
 )
 from vitrail.pipeline.request import Machine, Request
+from vitrail.pipeline.views import choose_view
 from vitrail.pipeline.wishes import checked
 
 Attends = Callable[[ModelSpec], bool]
@@ -198,6 +199,7 @@ def _pixels(facts: Facts, request: Request, *, trial: Trial) -> dict[str, tuple[
         ),
         "mean": (mean, normal),
         "std": (std, normal),
+        "volume": choose_view(facts.volumes, size=size[0]),
         "intensity_range": (
             facts.intensity_range,
             f"pictures of up to {facts.bits} bits"

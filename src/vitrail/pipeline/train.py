@@ -12,6 +12,7 @@ from torch import nn
 from vitrail.data.augment import preset
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
+from vitrail.data.volumes import VolumeDataset
 from vitrail.errors import RunFolderError
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
@@ -331,7 +332,8 @@ def dataset(
         seed: Of the augmentation.
         cache: Folder that keeps decoded pictures; None keeps none on disk.
     """
-    return PictureDataset(
+    kind = PictureDataset if plan.volume.value is None else VolumeDataset
+    return kind(
         [case for case in cohort if part in ("all", split[case.case_id])],
         cohort.root,
         preprocessing=plan.preprocessing,

@@ -1,8 +1,10 @@
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from pydicom.data import get_testdata_file
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from vitrail.data.dicom import list_series, read_series
 from vitrail.data.volume import reorient
@@ -79,7 +81,14 @@ def test_a_missing_slice_is_named_by_its_neighbors(series):
         ({"PixelSpacing": [0.9, 0.6]}, "pixel spacing"),
         ({"PixelSpacing": None}, r"5\.dcm: \(0028,0030\) PixelSpacing is missing"),
         ({"ImagePositionPatient": None}, r"\(0020,0032\) ImagePositionPatient is missing"),
-        ({"NumberOfFrames": 3}, "multi-frame"),
+        ({"PixelSpacing": [0.8]}, "PixelSpacing holds 1 numbers instead of 2"),
+        (
+            {"NumberOfFrames": 3},
+            r"5\.dcm: \(0020,9113\) PlanePositionSequence is missing for frame 1",
+        ),
+        ({"RescaleIntercept": None}, r"5\.dcm: \(0028,1052\) RescaleIntercept is missing"),
+        ({"SamplesPerPixel": 3}, r"\(0028,0002\) SamplesPerPixel is 3"),
+        ({"Rows": 65535, "Columns": 65535}, "4294836225 pixels; at most"),
         ({"PixelData": b"\0\0" * 99}, r"5\.dcm: its pixels cannot be decoded"),
     ],
 )
@@ -94,6 +103,116 @@ def test_a_slice_that_does_not_fit_is_named(series, tags, message):
 def test_a_folder_without_dicom_files_is_refused(tmp_path):
     with pytest.raises(DataError, match="DICOM series: none"):
         read_series(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16])
+@pytest.mark.parametrize("syntax", ["JPEG", "JPEG2000", "RLE"])
+def test_compressed_slices_come_back_bit_by_bit(tmp_path, syntax, dtype):
+    uid, generator = generate_uid(), np.random.default_rng(0)
+    low, high = (-2000, 3000) if dtype is np.int16 else (0, 65535)
+    stored = generator.integers(low, high, size=(3, 128, 128), dtype=dtype)
+    for z, values in enumerate(stored):
+        path = tmp_path / f"{z}.dcm"
+        write(path, z, uid=uid, PixelData=values.tobytes(), PixelRepresentation=dtype is np.int16)
+        compress(path, values, syntax=syntax)
+    volume = read_series(tmp_path)
+    np.testing.assert_array_equal(volume.values, stored * 2.0 - 1000)
+
+
+def compress(path, values, *, syntax):
+    """Put the pixels into another transfer syntax; GDCM writes what pydicom cannot."""
+    dataset = pydicom.dcmread(path)
+    if syntax == "RLE":
+        dataset.compress(RLELossless, values, generate_instance_uid=False)
+    else:
+        writer = SimpleITK.ImageFileWriter()
+        writer.SetFileName(str(path.with_suffix(".tmp.dcm")))
+        writer.SetCompressor(syntax)
+        writer.UseCompressionOn()
+        writer.Execute(SimpleITK.GetImageFromArray(values[None]))
+        coded = pydicom.dcmread(path.with_suffix(".tmp.dcm"))
+        path.with_suffix(".tmp.dcm").unlink()
+        dataset["PixelData"] = coded["PixelData"]
+        dataset.file_meta.TransferSyntaxUID = coded.file_meta.TransferSyntaxUID
+    assert dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    dataset.save_as(path)
+
+
+def test_an_enhanced_object_is_sorted_by_its_frames_places(tmp_path):
+    enhance(tmp_path / "all.dcm", places=[2, 0, 1], slopes=[1, 2, 3])
+    volume = read_series(tmp_path)
+    # Frame f holds 10 f everywhere; its own slope and intercept apply.
+    assert volume.values[:, 0, 0].tolist() == [20 - 1000, 60 - 1000, 0 - 1000]
+    np.testing.assert_allclose(volume.spacing_mm, (2.5, 0.8, 0.6))
+    assert volume.modality == "CT"
+
+
+def test_an_enhanced_object_with_two_frames_at_one_place_names_the_frame(tmp_path):
+    enhance(tmp_path / "all.dcm", places=[0, 1, 1], slopes=[1, 1, 1])
+    with pytest.raises(DataError, match=r"all\.dcm frame 3.*no place is held twice"):
+        read_series(tmp_path)
+
+
+def enhance(path, *, places, slopes):
+    """Write one enhanced multi-frame CT object."""
+    write(path, 0, uid=generate_uid(), SOPClassUID=EnhancedCTImageStorage)
+    dataset = pydicom.dcmread(path)
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(dataset, name)
+    plane, pixel = Dataset(), Dataset()
+    plane.ImageOrientationPatient, pixel.PixelSpacing = [1, 0, 0, 0, 1, 0], [0.8, 0.6]
+    shared = Dataset()
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [pixel]
+    frames = []
+    for place, slope in zip(places, slopes, strict=True):
+        position, scale, frame = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = [0, 0, 2.5 * place]
+        scale.RescaleSlope, scale.RescaleIntercept = slope, -1000
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [scale]
+        frames.append(frame)
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    dataset.NumberOfFrames = len(places)
+    values = np.arange(len(places), dtype=np.int16)[:, None, None] * 10
+    dataset.PixelData = np.broadcast_to(values, (len(places), 128, 128)).tobytes()
+    dataset.save_as(path)
+
+
+def test_an_oblique_series_keeps_its_direction(series):
+    cos, sin = np.cos(0.3), np.sin(0.3)
+    normal = np.array([0, -sin, cos])
+    for path in series.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        z = dataset.ImagePositionPatient[2]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, cos, sin]
+        dataset.ImagePositionPatient = (z * normal).tolist()
+        dataset.save_as(path)
+    volume = read_series(series)
+    np.testing.assert_allclose(volume.spacing_mm, (2.5, 0.8, 0.6), rtol=1e-6)
+    np.testing.assert_allclose(volume.affine[:3, 0], 2.5 * normal, atol=1e-6)
+    assert volume.orientation == "SPL"
+
+
+def test_files_without_an_ending_are_found_and_other_objects_passed_over(series):
+    for path in sorted(series.glob("*.dcm")):
+        path.rename(path.with_name(f"IM{path.stem} ü"))
+    report = pydicom.dcmread(get_testdata_file("reportsi.dcm", download=False))
+    report.save_as(series / "report.dcm")
+    assert len(read_series(series).values) == 5
+
+
+@pytest.mark.parametrize("content", [b"", b"PNG of another world"])
+def test_a_file_that_claims_to_be_dicom_is_not_passed_over(series, content):
+    (series / "9.dcm").write_bytes(content)
+    with pytest.raises(UnreadableFileError, match=rf"9\.dcm: {len(content)} bytes that are not"):
+        read_series(series)
+
+
+def test_a_truncated_file_is_named(series):
+    content = (series / "2.dcm").read_bytes()
+    (series / "2.dcm").write_bytes(content[:-5000])
+    with pytest.raises(UnreadableFileError, match=r"2\.dcm: its pixels cannot be decoded"):
+        read_series(series)
 
 
 @pytest.mark.shared

@@ -95,8 +95,13 @@ def test_a_heatmap_written_as_nifti_lies_exactly_over_its_volume(tmp_path):
 
 def test_a_mask_of_another_geometry_is_refused():
     volume = oblique()
+    finer = resample(volume, (2.5, 0.4, 0.7))
+    with pytest.raises(InputError, match=r"4 x 12 x 5 voxels.*its volume has 4 x 6 x 5 voxels"):
+        require_same_grid(volume, finer)
+    moved = Volume(volume.values, volume.affine.copy())
+    moved.affine[0, 3] += 1
     with pytest.raises(InputError, match="resample the mask"):
-        require_same_grid(volume, resample(volume, (2.5, 0.4, 0.7)))
+        require_same_grid(volume, moved)
 
 
 def test_a_broken_file_and_voxels_of_nan_are_named(tmp_path):
@@ -108,6 +113,33 @@ def test_a_broken_file_and_voxels_of_nan_are_named(tmp_path):
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), tmp_path / "nan.nrrd")
     with pytest.raises(UnreadableFileError, match="1 voxels of NaN"):
         read_image(tmp_path / "nan.nrrd")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["nan.nii", "nan.nii.gz"])
+def test_nan_in_nifti_is_not_read_as_zero(tmp_path, name, dtype):
+    values = np.ones((3, 4, 5), dtype=dtype)
+    values[1, 2, 3] = np.inf
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / name)
+    with pytest.raises(UnreadableFileError, match=r"nan\.nii.*1 voxels of NaN or infinity"):
+        read_image(tmp_path / name)
+
+
+def test_a_fourth_axis_of_one_is_no_axis_and_a_longer_one_is_refused(tmp_path):
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4, 1)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "one.nii")
+    np.testing.assert_array_equal(read_image(tmp_path / "one.nii").values, values[..., 0].T)
+    nibabel.save(nibabel.Nifti1Image(values.reshape(2, 3, 2, 2), np.eye(4)), tmp_path / "two.nii")
+    with pytest.raises(UnreadableFileError, match="2 x 3 x 2 x 2 voxels"):
+        read_image(tmp_path / "two.nii")
+
+
+def test_a_header_that_claims_too_much_is_refused_before_decoding(tmp_path):
+    path = tmp_path / "bomb.mha"
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 9000 9000 9000\nElementType = MET_SHORT\n"
+    path.write_text(header + "ElementDataFile = LOCAL\n")
+    with pytest.raises(UnreadableFileError, match=r"bomb\.mha: 729000000000 voxels"):
+        read_image(path)
 
 
 def test_windows_have_the_widths_that_radiology_names():
