@@ -125,3 +125,11 @@ def scan_stamp(path: Path) -> str:
         status = file.stat()
         digest.update(repr((file.name, status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """Hash what a picture's file, or all files of a scan, hold."""
+    digest = sha256()
+    for file in scan_files(path):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from vitrail.data.audit import audit
 from vitrail.data.cohort import load_cohort, read_folder, read_manifest, with_several_labels
 from vitrail.data.loader import PictureDataset
+from vitrail.data.scan import content_hash
 from vitrail.data.split import analysis_unit, clusters
 from vitrail.data.volumes import VolumeDataset
 from vitrail.errors import DataError, InputError
@@ -196,8 +196,8 @@ def _require_classes(own: Cohort, other: Cohort) -> None:
 
 def _require_others(own: Cohort, other: Cohort) -> None:
     """Refuse pictures that are the run's own, byte for byte."""
-    known = {_hash(own, case) for case in own}
-    shared = [case.path for case in other if _hash(other, case) in known]
+    known = {content_hash(own.root / case.path) for case in own}
+    shared = [case.path for case in other if content_hash(other.root / case.path) in known]
     if shared:
         raise DataError(
             str(other.root),
@@ -205,8 +205,3 @@ def _require_others(own: Cohort, other: Cohort) -> None:
             "an external set shares no picture with the run",
             "leave them out, or name another folder",
         )
-
-
-def _hash(cohort: Cohort, case: Case) -> str:
-    """Hash one picture's file."""
-    return sha256((cohort.root / case.path).read_bytes()).hexdigest()

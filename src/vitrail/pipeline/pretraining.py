@@ -1,9 +1,8 @@
 """Learning before labels: which pictures serve, and how it stands in a run."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 from torch import nn
@@ -11,6 +10,7 @@ from torch import nn
 from vitrail.data.cohort import list_pictures
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import read_raster
+from vitrail.data.scan import content_hash
 from vitrail.errors import UnreadableFileError
 from vitrail.pipeline.choices import Plan
 from vitrail.records import Case, Progress, no_progress
@@ -89,11 +89,11 @@ def unlabeled_cases(folder: Path, *, train: PictureDataset, held_out: Sequence[C
         train: Says how they are read.
         held_out: Cases of validation and test: a file with one's content is left out.
     """
-    secret = set(_hashes(train.root / case.path for case in held_out))
+    secret = {content_hash(train.root / case.path) for case in held_out}
     taken, unreadable, shown = [], 0, 0
     for name in list_pictures(folder):
         path = folder.resolve() / name
-        if next(iter(_hashes([path]))) in secret:
+        if content_hash(path) in secret:
             shown += 1
             continue
         try:
@@ -112,8 +112,3 @@ def unlabeled_cases(folder: Path, *, train: PictureDataset, held_out: Sequence[C
         shown,
     )
     return taken
-
-
-def _hashes(paths: Iterable[Path]) -> Iterable[str]:
-    """Hash the contents of files."""
-    return (sha256(path.read_bytes()).hexdigest() for path in paths)
