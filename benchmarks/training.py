@@ -111,7 +111,6 @@ def run_timm(model: nn.Module, data: PictureDataset, batch: int, clock: Clock) -
     for update, (images, labels, _) in enumerate(loader, start=1):
         loss = loss_fn(model(images), labels)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         scheduler.step_update(num_updates=update)

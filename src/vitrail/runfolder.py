@@ -11,6 +11,7 @@
       evaluation.json
       faithfulness.json
       explanations/<case>.npz, <case>.json      (another method than the run's: a folder below)
+      augmentation/<preset>.png           what each preset makes of training pictures
       features/<backbone>/<pictures>.npy  (a cache)
       pictures/<case>.png                       the pictures that the report shows
       report.html
@@ -136,6 +137,10 @@ class RunFolder:
     def model(self, name: str, *, seed: int = 0, fold: int = 0) -> Path:
         """Return the folder of one trained model."""
         return self.root / "models" / name / f"seed{seed}" / f"fold{fold}"
+
+    def augmentation(self, kind: str) -> Path:
+        """Return the ``.png`` that shows what a preset makes of training pictures."""
+        return self.root / "augmentation" / f"{kind}.png"
 
     def explanation(self, case_id: str, *, method: str | None = None) -> Path:
         """Return the ``.npz`` of a case's map; ``method`` names one other than the run's own."""

@@ -92,7 +92,9 @@ def test_a_head_on_frozen_features_becomes_a_model_that_is_explained_like_any(
     )
     assert list(run.explanations.glob("*.npz"))
     assert (run.model("vit") / "log.jsonl").read_text().count("\n") == described["extra"]["epochs"]
-    assert "<h2" in run.report.read_text()
+    assert "What the other presets would do" in run.report.read_text()
+    with Image.open(run.augmentation("ct")) as grid:
+        assert np.ptp(np.asarray(grid)) > 100
 
 
 def test_folds_and_seeds_ask_the_backbone_nothing_again(pictures, weights, tmp_path):

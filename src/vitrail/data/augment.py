@@ -146,6 +146,10 @@ _PRESETS: dict[str, Augmentation] = {
 }
 
 
+KINDS = tuple(_PRESETS)
+"""Names of all presets."""
+
+
 def preset(kind: str) -> Augmentation:
     """Return the augmentation for a kind of picture.
 

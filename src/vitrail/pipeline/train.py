@@ -17,6 +17,7 @@ from vitrail.errors import RunFolderError
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline import crossvalidation, novelty
+from vitrail.pipeline.augmentation import keep_grids
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.frozen import Frozen, train_frozen
@@ -207,6 +208,7 @@ class _Work:
 
 def _train(wanted: list[Training], work: _Work, *, progress: Progress) -> Result:
     """Train what is not there yet."""
+    keep_grids(work.run, work.plan, cohort=work.cohort, folds=work.folds)
     results = []
     for training in wanted:
         if not (training.folder / bundle.DESCRIPTION).exists():

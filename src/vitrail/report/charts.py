@@ -56,7 +56,7 @@ def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figu
     series = [line for lines in each for line in lines]
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
-    x, y = nice_axis("epoch", xs, whole=True), nice_axis("loss", [0.0, *ys])
+    x, y = nice_axis(_across(runs), xs, whole=True), nice_axis("loss", [0.0, *ys])
     name = f"Loss: {model_name(model)}"
     if len(runs) > _OVERLAID:
         panels = [
@@ -65,9 +65,9 @@ def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figu
         ]
         return Figure(
             name=name,
-            drawing=multiples(panels, x=x, y=y, title=f"{name}, by epoch.{_best_words(runs)}"),
-            caption=f"{len(runs)} trainings, a panel each, by epoch on the same axes. Ring: the "
-            "epoch whose weights were kept, the best on validation.",
+            drawing=multiples(panels, x=x, y=y, title=f"{name}, by {x.name}.{_best_words(runs)}"),
+            caption=f"{len(runs)} trainings, a panel each, by {x.name} on the same axes. Ring: the "
+            "one whose weights were kept, the best on validation.",
         )
     series = [
         replace(line, name=line.name if place < len(each[0]) else "")
@@ -76,9 +76,17 @@ def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figu
     seeds = "" if len(runs) == 1 else f" {len(runs)} trainings, one line each."
     return Figure(
         name=name,
-        drawing=chart(series, x=x, y=y, title=f"{name}, by epoch.{_best_words(runs)}"),
+        drawing=chart(series, x=x, y=y, title=f"{name}, by {x.name}.{_best_words(runs)}"),
         caption=f"{_best_words(runs).strip()}{seeds}",
     )
+
+
+def _across(runs: Sequence[Training]) -> str:
+    """Name what follows one another: epochs, or the settings that a frozen head chose among."""
+    settles = {any("penalty" in line or "neighbors" in line for line in one.epochs) for one in runs}
+    if len(settles) > 1:
+        return "epoch, or setting of a head"
+    return "setting of the head" if True in settles else "epoch"
 
 
 def _loss_lines(contents: Contents, one: Training) -> list[Series]:
@@ -117,11 +125,12 @@ def _metric(contents: Contents, name: str) -> Figure:
         if known and min(known) >= 0 and max(known) <= 1
         else nice_axis(label, known)
     )
-    x = nice_axis("epoch", [x for one in series for x, _ in one.points], whole=True)
+    across = _across(contents.trainings)
+    x = nice_axis(across, [x for one in series for x, _ in one.points], whole=True)
     return Figure(
         name=f"{label} on validation cases",
-        drawing=chart(series, x=x, y=y, title=f"{label} on validation cases by epoch."),
-        caption="Ring: the epoch whose weights were kept.",
+        drawing=chart(series, x=x, y=y, title=f"{label} on validation cases by {across}."),
+        caption=f"Ring: the {across} whose weights were kept.",
     )
 
 

@@ -69,6 +69,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             shortcut=charts.shortcut_figure(contents),
             choices=tables.choices(contents),
             minutes=tables.minutes(contents),
+            augmentation=augmentation(contents),
             training=charts.training_figures(contents),
             headline=results.headline(contents),
             side_tables=results.side_tables(contents),
@@ -208,6 +209,41 @@ def _sample(contents: Contents, case_id: str) -> Sample:
     """Read one picture of the sample grid."""
     picture = read_picture(contents.run.picture(case_id), longest=_THUMBNAIL_PX)
     return Sample(case_id=case_id, picture=data_uri(picture, lossless=False), size=picture.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """What an augmentation preset makes of training pictures.
+
+    Attributes:
+        kind: Name of the preset.
+        picture: The grid, as a ``data:`` address.
+        size: Columns and rows of the grid in pixels.
+        chosen: Whether the models were trained with it.
+    """
+
+    kind: str
+    picture: str
+    size: tuple[int, int]
+    chosen: bool
+
+
+def augmentation(contents: Contents) -> tuple[Views, ...]:
+    """Read the grids of all presets, the plan's own first."""
+    entry = contents.plan.get("augmentation")
+    chosen = entry.get("value") if isinstance(entry, dict) else None
+    found = []
+    for path in sorted(contents.run.augmentation("any").parent.glob("*.png")):
+        picture = read_picture(path, longest=1024)
+        found.append(
+            Views(
+                kind=path.stem,
+                picture=data_uri(picture, lossless=False),
+                size=picture.size,
+                chosen=path.stem == chosen,
+            )
+        )
+    return tuple(sorted(found, key=lambda one: not one.chosen))
 
 
 def panes(contents: Contents, shown: Gallery | None = None) -> list[list[str]]:

@@ -89,3 +89,17 @@ def test_the_fingerprint_ignores_reasons_and_estimates_and_nothing_else(plan, co
     assert parse_plan(content, name="p").fingerprint() == plan.fingerprint()
     content["epochs"]["value"] += 1
     assert parse_plan(content, name="p").fingerprint() != plan.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("mode", "weights", "message"),
+    [
+        ("head", None, "mode is head, but there are no weights to start from"),
+        ("scratch", "w.safetensors", "mode is scratch, but there are weights to start from"),
+    ],
+)
+def test_a_mode_that_contradicts_the_weights_is_refused(content, mode, weights, message):
+    content["mode"]["value"] = mode
+    content["weights"]["value"] = weights
+    with pytest.raises(PlanError, match=message):
+        parse_plan(content, name="plan.yaml")
