@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from vitrail import __version__
-from vitrail.cli import explanation, fetching, numbers, preparation, start
+from vitrail.cli import explanation, fetching, numbers, preparation, start, tuning
 
 app = typer.Typer(
     name="vitrail",
@@ -35,6 +35,7 @@ app = typer.Typer(
 for _verb in (
     preparation.inspect,
     preparation.plan,
+    tuning.tune,
     preparation.train,
     numbers.evaluate,
     explanation.explain,

@@ -126,7 +126,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
     folds = crossvalidation.read(run, cohort, plan=plan)
-    work = _Work(run, plan, cohort, folds)
+    work = Work(run, plan, cohort, folds)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     _refuse_other(wanted, plan)
     return stage(
@@ -159,7 +159,7 @@ def _plan_of(description: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Work:
+class Work:
     """What all trainings of a run share.
 
     Attributes:
@@ -206,7 +206,7 @@ class _Work:
         )
 
 
-def _train(wanted: list[Training], work: _Work, *, progress: Progress) -> Result:
+def _train(wanted: list[Training], work: Work, *, progress: Progress) -> Result:
     """Train what is not there yet."""
     keep_grids(work.run, work.plan, cohort=work.cohort, folds=work.folds)
     results = []
@@ -246,8 +246,35 @@ def _one_bar(training: Training, wanted: Sequence[Training], *, progress: Progre
     return told
 
 
-def _train_one(training: Training, work: _Work, *, progress: Progress) -> None:
+def _train_one(training: Training, work: Work, *, progress: Progress) -> None:
     """Train one model and keep it."""
+    model, spec, result = fit_one(training, work, progress=progress)
+    if training.fold not in work.ranges:
+        train, validation = work.part("train", training), work.part("validation", training)
+        work.ranges[training.fold] = novelty.learn(train, validation)
+    bundle.save(
+        training.folder,
+        model=model,
+        spec=spec,
+        classes=work.cohort.classes,
+        preprocessing=work.plan.preprocessing,
+        extra={
+            "plan": work.plan.fingerprint(),
+            "multi_label": work.cohort.multi_label,
+            **_told(result, model),
+            "training_range": work.ranges[training.fold],
+        },
+    )
+
+
+def fit_one(
+    training: Training, work: Work, *, progress: Progress
+) -> tuple[nn.Module, ModelSpec, FitResult]:
+    """Train one model; its log, checkpoints and cached features are written, and nothing else.
+
+    Returns:
+        The model with its best weights, what was built, and how it went.
+    """
     plan, spec, cohort = work.plan, training.spec, work.cohort
     split = work.folds.each[training.fold]
     train, validation = work.part("train", training), work.part("validation", training)
@@ -262,21 +289,7 @@ def _train_one(training: Training, work: _Work, *, progress: Progress) -> None:
         spec, result = train_frozen(work.frozen(), model, spec=spec, split=split, **how)
     else:
         result = fit(model, train, validation, **how)
-    if training.fold not in work.ranges:
-        work.ranges[training.fold] = novelty.learn(train, validation)
-    bundle.save(
-        training.folder,
-        model=model,
-        spec=spec,
-        classes=work.cohort.classes,
-        preprocessing=plan.preprocessing,
-        extra={
-            "plan": plan.fingerprint(),
-            "multi_label": cohort.multi_label,
-            **_told(result, model),
-            "training_range": work.ranges[training.fold],
-        },
-    )
+    return model, spec, result
 
 
 def _start(

@@ -96,6 +96,7 @@ class Contents:
         environment: ``environment.json``.
         evaluation: ``evaluation.json``.
         faithfulness: ``faithfulness.json``; empty where the maps were not tested.
+        study: ``tuning/study.json``; empty where nothing was tuned.
         trainings: Every training found under ``models/``.
         judged: ``judged[model][case_id]`` on the test set.
         truth: Class name of each test case, from ``predictions.csv``.
@@ -112,6 +113,7 @@ class Contents:
     environment: Object
     evaluation: Object
     faithfulness: Object
+    study: Object
     trainings: tuple[Training, ...]
     judged: Mapping[str, Mapping[str, Judged]]
     truth: Mapping[str, str]
@@ -188,6 +190,7 @@ def read(run: RunFolder) -> Contents:
         environment=_object(run.environment),
         evaluation=evaluation,
         faithfulness=_object(run.root / "faithfulness.json"),
+        study=_object(run.tuning),
         trainings=trainings,
         judged=_judged(predictions, classes, evaluation=evaluation),
         truth={row["case_id"]: _class_name(row["y_true"], classes) for row in predictions},

@@ -13,6 +13,7 @@ from vitrail.records import label_names
 from vitrail.report import charts, curves, figures, results, sentences, tables
 from vitrail.report import checklist as checklists
 from vitrail.report import trust as trusts
+from vitrail.report import tuning as tunings
 from vitrail.report.contents import Contents, read
 from vitrail.report.gallery import SAMPLES, Gallery, gallery
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
@@ -81,6 +82,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             confusions=charts.confusions(contents),
             gallery=shown,
             trust=trusts.trust(contents),
+            tuning=tunings.tuning(contents.study),
             limits=sentences.limits(contents),
             hashes=hashes(contents),
             subgroups=results.subgroups(contents),
