@@ -128,8 +128,8 @@ def scan_stamp(path: Path) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """Hash what a picture's file, or all files of a scan, hold."""
+    """Hash what a file, or all files of a scan's folder, hold."""
     digest = sha256()
-    for file in scan_files(path):
+    for file in scan_files(path) if path.is_dir() else [path]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
