@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from vitrail.data.cohort import make_cohort
-from vitrail.data.duplicates import Duplicate, find_duplicates, thumbnail
+from vitrail.data.duplicates import Duplicate, Look, find_duplicates, look
 from vitrail.data.raster import RasterInfo, probe, read_stored, scale
 from vitrail.data.shortcuts import Shortcut, audit_shortcuts, features
 from vitrail.data.split import clusters
@@ -129,8 +128,7 @@ class _Measured:
 
     case: Case
     info: RasterInfo
-    content: str
-    thumbnail: UInt8[np.ndarray, "row column"]
+    look: Look
     features: dict[str, list[float]]
     low: float
     high: float
@@ -157,8 +155,7 @@ def _measure(case: Case, root: Path) -> _Measured | Unreadable:
     return _Measured(
         case=case,
         info=info,
-        content=content,
-        thumbnail=thumbnail(picture.mean(axis=0)),
+        look=look(picture.mean(axis=0), content=content),
         features=features(info, picture),
         low=low,
         high=high,
@@ -205,9 +202,7 @@ def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
     shortcuts: list[Shortcut] = []
     if measured:
         duplicates = find_duplicates(
-            [case.case_id for case in cases],
-            contents=[item.content for item in measured],
-            thumbnails=np.stack([item.thumbnail for item in measured]),
+            [case.case_id for case in cases], [item.look for item in measured], progress=progress
         )
         together = clusters(cases, [(pair.first, pair.second) for pair in duplicates])
         shortcuts = audit_shortcuts(
@@ -286,5 +281,7 @@ def _fingerprint(measured: Sequence[_Measured]) -> dict[str, Any]:
         ),
         "mean": np.mean([item.mean for item in measured], axis=0).round(4).tolist(),
         "std": np.mean([item.std for item in measured], axis=0).round(4).tolist(),
-        "sha256": sha256("\n".join(sorted(item.content for item in measured)).encode()).hexdigest(),
+        "sha256": sha256(
+            "\n".join(sorted(item.look.content for item in measured)).encode()
+        ).hexdigest(),
     }
