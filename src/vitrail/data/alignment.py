@@ -29,7 +29,9 @@ _SCALES_AGREE = 0.4
 _INLIER_PX = 3.0
 _WINDOW_PX = 14
 _LEAST_WINDOWS = 4
-_PROMISING = 0.1
+_LEAST_PIXELS = 60
+_FLAT = 0.02
+_PROMISING = 0.4
 _REFINEMENTS = 8
 _STILL_PX = 0.05
 _MOST_STRETCH = 2.0
@@ -161,20 +163,27 @@ def _plausible(lies: Map) -> bool:
     return bool(large <= _MOST_STRETCH * little and little > 1 / _MOST_ZOOM and large < _MOST_ZOOM)
 
 
-def _grid(
-    one: Float32[np.ndarray, "row column"],
-    other: Float32[np.ndarray, "_ _"],
-    *,
-    lies: Map,
-    step: int,
-) -> tuple[Float[np.ndarray, "pixel 3"], Float[np.ndarray, "pixel 2"]]:
-    """List pixels of the first picture that lie on the second, and where they lie there."""
-    rows, columns = np.mgrid[2 : one.shape[0] - 2 : step, 2 : one.shape[1] - 2 : step]
-    start = np.stack([columns.ravel(), rows.ravel(), np.ones(rows.size)], axis=1)
+def _pixels(shape: tuple[int, ...], *, step: int) -> Float[np.ndarray, "pixel 3"]:
+    """List every so many pixels of a picture as (column, row, 1)."""
+    rows, columns = np.mgrid[2 : shape[0] - 2 : step, 2 : shape[1] - 2 : step]
+    return np.stack([columns.ravel(), rows.ravel(), np.ones(rows.size)], axis=1)
+
+
+def _within(
+    start: Float[np.ndarray, "pixel 3"], shape: tuple[int, ...], *, lies: Map
+) -> tuple[Float[np.ndarray, "inside 3"], Float[np.ndarray, "2 inside"]]:
+    """Keep the pixels that lie on the second picture, and tell where: (row, column)."""
     end = start @ lies
-    height, width = other.shape
-    inside = ((end >= 2) & (end <= (width - 3, height - 3))).all(axis=1)
-    return start[inside], end[inside]
+    x, y = end[:, 0], end[:, 1]
+    inside = (x >= 2) & (x <= shape[1] - 3) & (y >= 2) & (y <= shape[0] - 3)
+    return start[inside], end[inside, ::-1].T
+
+
+def _values(
+    picture: Float32[np.ndarray, "row column"], start: Float[np.ndarray, "pixel 3"]
+) -> Float32[np.ndarray, " pixel"]:
+    """Look up whole pixels."""
+    return picture[start[:, 1].astype(int), start[:, 0].astype(int)]
 
 
 def _refine(
@@ -182,12 +191,12 @@ def _refine(
 ) -> Map:
     """Move the map along the gradient of the pixels' difference (Gauss-Newton)."""
     slopes = np.gradient(other)
+    pixels = _pixels(one.shape, step=4)
     for _ in range(_REFINEMENTS):
-        start, end = _grid(one, other, lies=lies, step=3)
-        if len(start) < 100:
+        start, place = _within(pixels, other.shape, lies=lies)
+        if len(start) < _LEAST_PIXELS:
             return lies
-        place = end[:, ::-1].T
-        wanted = one[start[:, 1].astype(int), start[:, 0].astype(int)]
+        wanted = _values(one, start)
         seen, down, across = (
             map_coordinates(values, place, order=1) for values in (other, *slopes)
         )
@@ -195,12 +204,11 @@ def _refine(
         missing = (wanted - wanted.mean()) * contrast - (seen - seen.mean())
         lean = np.concatenate([across[:, None] * start, down[:, None] * start], axis=1)
         lean -= lean.mean(axis=0)
-        step = np.linalg.lstsq(lean.T @ lean, lean.T @ missing, rcond=1e-8)[0]
-        moved = lies + step.reshape(2, 3).T
-        if not _plausible(moved):
+        step = np.linalg.lstsq(lean.T @ lean, lean.T @ missing, rcond=1e-8)[0].reshape(2, 3).T
+        if not _plausible(lies + step):
             return lies
-        lies = moved
-        if np.abs(start[:: len(start) - 1] @ step.reshape(2, 3).T).max() < _STILL_PX:
+        lies = lies + step
+        if np.abs(start[:: len(start) - 1] @ step).max() < _STILL_PX:
             break
     return lies
 
@@ -209,23 +217,31 @@ def _measure(
     one: Float32[np.ndarray, "row column"], other: Float32[np.ndarray, "_ _"], *, lies: Map
 ) -> Alignment:
     """Correlate the two pictures window by window where both show something."""
-    start, end = _grid(one, other, lies=lies, step=1)
+    pixels = _pixels(one.shape, step=2)
+    start, place = _within(pixels, other.shape, lies=lies)
     zoom = abs(np.linalg.det(lies[:2]))
-    share = len(start) / one.size * max(1.0, zoom * one.size / other.size)
-    values = one[start[:, 1].astype(int), start[:, 0].astype(int)].astype(np.float64)
-    seen = map_coordinates(other, end[:, ::-1].T, order=1).astype(np.float64)
-    window = start[:, 1] // _WINDOW_PX * 1000 + start[:, 0] // _WINDOW_PX
-    _, place, count = np.unique(window, return_inverse=True, return_counts=True)
-    moments = [
-        np.bincount(place, weights=product) / count
-        for product in (values, seen, values**2, seen**2, values * seen)
-    ]
-    mean, seen_mean, square, seen_square, product = moments
+    share = len(start) / len(pixels) * max(1.0, zoom * one.size / other.size)
+    values = _values(one, start).astype(np.float64)
+    seen = map_coordinates(other, place, order=1).astype(np.float64)
+    across = one.shape[1] // _WINDOW_PX + 1
+    column, row = (start[:, :2] // _WINDOW_PX).astype(int).T
+    window = row * across + column
+    count = np.bincount(window)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean, seen_mean, square, seen_square, product = (
+            np.bincount(window, weights=weights) / count
+            for weights in (values, seen, values**2, seen**2, values * seen)
+        )
     variance, seen_variance = square - mean**2, seen_square - seen_mean**2
-    # A window counts where it is whole enough and not flat in both pictures.
-    relative = variance / (variance.max() + 1e-12) + seen_variance / (seen_variance.max() + 1e-12)
-    shown = (count > _WINDOW_PX**2 / 2) & (relative > 0.02)
-    if shown.sum() < _LEAST_WINDOWS:
-        return Alignment(lies, 0.0, float(min(1.0, share)))
-    correlation = (product - mean * seen_mean) / np.sqrt(variance * seen_variance + 1e-14)
-    return Alignment(lies, float(np.percentile(correlation[shown], 25)), float(min(1.0, share)))
+    whole = count > (_WINDOW_PX / 2) ** 2 / 2
+    if not whole.any():
+        return Alignment(lies, 0.0, min(1.0, share))
+    # A window counts where it is not flat in both pictures.
+    contrast = variance / (variance[whole].max() + 1e-12)
+    contrast += seen_variance / (seen_variance[whole].max() + 1e-12)
+    shown = np.flatnonzero(whole)[contrast[whole] > _FLAT]
+    if len(shown) < _LEAST_WINDOWS:
+        return Alignment(lies, 0.0, min(1.0, share))
+    covariance = (product - mean * seen_mean)[shown]
+    correlation = covariance / np.sqrt(variance[shown] * seen_variance[shown] + 1e-14)
+    return Alignment(lies, float(np.percentile(correlation, 25)), min(1.0, share))

@@ -45,7 +45,7 @@ Of 400 generated chests, each of another patient and seen in the same pose, no t
 OVERLAP = 0.15
 """Least share of the smaller picture that a moved copy and its original both show."""
 
-CANDIDATES = 4
+CANDIDATES = 3
 """Pictures that each picture is laid on in search of moved copies."""
 
 
