@@ -19,8 +19,10 @@ import numpy as np
 
 from vitrail.data.cohort import make_cohort
 from vitrail.data.duplicates import Duplicate, Look, find_duplicates, look
-from vitrail.data.raster import RasterInfo, probe, read_stored, scale
-from vitrail.data.shortcuts import Shortcut, audit_shortcuts, features
+from vitrail.data.features import encode_headers, features
+from vitrail.data.header import header_features
+from vitrail.data.raster import SUFFIXES, RasterInfo, probe, read_stored, scale
+from vitrail.data.shortcuts import Shortcut, audit_shortcuts
 from vitrail.data.split import clusters
 from vitrail.errors import LeakageError, UnreadableFileError
 from vitrail.records import Case, Cohort, Progress, no_progress
@@ -130,6 +132,7 @@ class _Measured:
     info: RasterInfo
     look: Look
     features: dict[str, list[float]]
+    header: dict[str, str | float]
     low: float
     high: float
     mean: tuple[float, ...]
@@ -157,6 +160,7 @@ def _measure(case: Case, root: Path) -> _Measured | Unreadable:
         info=info,
         look=look(picture.mean(axis=0), content=content),
         features=features(info, picture),
+        header={} if path.suffix.lower() in SUFFIXES else header_features(path),
         low=low,
         high=high,
         mean=tuple(float(value) for value in picture.mean(axis=(1, 2))),
@@ -206,7 +210,12 @@ def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
         )
         together = clusters(cases, [(pair.first, pair.second) for pair in duplicates])
         shortcuts = audit_shortcuts(
-            [item.features for item in measured],
+            [
+                item.features | header
+                for item, header in zip(
+                    measured, encode_headers([item.header for item in measured]), strict=True
+                )
+            ],
             [case.label for case in cases],
             clusters=[together[case.case_id] for case in cases],
         )

@@ -9,6 +9,7 @@ What is settled here, once, for training and prediction alike:
 - 16-bit *color* loses its lower 8 bits, for Pillow has no such mode; 16-bit grey keeps them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -44,8 +45,8 @@ class RasterInfo:
         mode: Pillow's name of the pixel mode, e.g. ``L``, ``RGBA``, ``I;16``.
         format: ``PNG``, ``JPEG``, ``MPO`` (a JPEG with previews), ``TIFF`` or ``BMP``.
         file_bytes: Size of the file.
-        jpeg_quantization: Mean of the luminance quantization table, 0 where it is no JPEG;
-            it falls as the JPEG quality rises.
+        jpeg_tables: Means of the luminance and of the color quantization table, 0 where there is
+            none; they fall as the JPEG quality rises.
     """
 
     height: int
@@ -55,7 +56,7 @@ class RasterInfo:
     mode: str
     format: str
     file_bytes: int
-    jpeg_quantization: float = 0.0
+    jpeg_tables: tuple[float, float] = (0.0, 0.0)
 
 
 def _is_grey(mode: str) -> bool:
@@ -106,6 +107,10 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
+def _mean(table: Sequence[int] | None) -> float:
+    return float(np.mean(table)) if table else 0.0
+
+
 def probe(path: Path) -> RasterInfo:
     """Read a picture's header without decoding its pixels.
 
@@ -124,7 +129,7 @@ def probe(path: Path) -> RasterInfo:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if image.format != "TIFF" and orientation in _TRANSPOSED:
             width, height = height, width
-        tables = getattr(image, "quantization", None)
+        tables = getattr(image, "quantization", None) or {}
         return RasterInfo(
             height=height,
             width=width,
@@ -133,7 +138,7 @@ def probe(path: Path) -> RasterInfo:
             mode=image.mode,
             format=image.format or "",
             file_bytes=path.stat().st_size,
-            jpeg_quantization=float(np.mean(tables[0])) if tables else 0.0,
+            jpeg_tables=(_mean(tables.get(0)), _mean(tables.get(1))),
         )
 
 
