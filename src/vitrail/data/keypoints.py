@@ -139,7 +139,9 @@ def _describe(
         1.4 * np.abs(waves),
         1.4 * np.sign(between) * np.sqrt(np.abs(between)),
     ]
-    numbers = np.concatenate([part.reshape(len(row), -1) for part in parts], axis=1)
+    # Not -1: it cannot be told where there is no keypoint.
+    flat = [part.reshape(len(row), int(np.prod(part.shape[1:]))) for part in parts]
+    numbers = np.concatenate(flat, axis=1)
     return np.rint((numbers * _STEPS).clip(-127, 127)).astype(np.int8)
 
 

@@ -88,9 +88,9 @@ def candidates(index: Index, *, most: int, seed: int = 0) -> Int[np.ndarray, "pa
         keys.append((np.minimum(one, other) * pictures + np.maximum(one, other))[counts])
         weights.append(weight[counts])
     key, place, count = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
-    total = np.bincount(place, weights=np.concatenate(weights), minlength=len(key))
+    total = np.bincount(place, weights=np.concatenate(weights)).astype(np.float64)
     enough = count >= _VOTES_NEEDED
-    pairs = np.stack(np.divmod(key[enough], max(1, pictures)), axis=1)
+    pairs = np.stack(np.divmod(key[enough], pictures), axis=1)
     return pairs[_among_the_strongest(pairs, total[enough], most=most)]
 
 
@@ -128,7 +128,7 @@ def _nearest(
             similarity = vectors[points] @ vectors[members].T
             similarity[owner[points][:, None] == owner[members]] = -1
             best = np.argpartition(similarity, -votes, axis=1)[:, -votes:]
-            nearest = np.take_along_axis(similarity, best, axis=1)
+            nearest = np.take_along_axis(similarity, best, axis=1).clip(min=0)
             yield points, members[best], nearest - nearest.min(axis=1, keepdims=True)
 
 
