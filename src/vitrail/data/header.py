@@ -25,8 +25,8 @@ def header_features(path: Path) -> dict[str, str | float]:
         path: A DICOM file, or the folder of a series, whose first file by name is read.
 
     Returns:
-        ``manufacturer`` and ``kernel`` as words, ``kvp`` in kV, ``date`` in days since the year 1;
-        a missing field is left out. Empty for anything that is not DICOM.
+        ``manufacturer``, ``kernel`` and ``kvp`` (kV) as words, ``date`` in days since the year 1; a
+        missing field is left out. Empty for anything that is not DICOM.
     """
     files = sorted(path.iterdir())[:_FILES_TRIED] if path.is_dir() else [path]
     for file in files:
@@ -48,8 +48,7 @@ def _fields(header: Dataset) -> dict[str, str | float]:
         "kernel": kernel.strip(),
     }
     kvp = header.get("KVP")
-    if kvp:
-        fields["kvp"] = float(kvp)
+    fields["kvp"] = f"{float(kvp):g}" if kvp else ""
     day = _day(str(header.get("AcquisitionDate") or header.get("StudyDate") or ""))
     if day is not None:
         fields["date"] = float(day.toordinal())

@@ -93,6 +93,10 @@ def _open(path: Path) -> Image.Image:
         ) from error
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
+    except UnreadableFileError:
+        raise
+    except Exception as error:  # readers of headers fed broken bytes raise anything
+        raise _unreadable(path, f"its header cannot be read ({error})") from error
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise _unreadable(
@@ -105,6 +109,13 @@ def _open(path: Path) -> Image.Image:
         image.close()
         raise _unreadable(path, f"{frames} pictures in one file", rule="one file holds one picture")
     return image
+
+
+def _orientation(path: Path, image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception as error:  # readers of EXIF fed broken bytes raise anything
+        raise _unreadable(path, f"its EXIF data cannot be read ({error})") from error
 
 
 def _mean(table: Sequence[int] | None) -> float:
@@ -126,7 +137,7 @@ def probe(path: Path) -> RasterInfo:
     with _open(path) as image:
         width, height = image.size
         # Pillow turns a TIFF's size by itself.
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = _orientation(path, image)
         if image.format != "TIFF" and orientation in _TRANSPOSED:
             width, height = height, width
         tables = getattr(image, "quantization", None) or {}

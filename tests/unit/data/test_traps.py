@@ -73,12 +73,13 @@ def test_headers_of_files_that_are_not_dicom_are_empty(tmp_path):
     (tmp_path / "notes.txt").write_text("no scan")
     assert header_features(tmp_path / "notes.txt") == {}
     assert header_features(tmp_path) == {}
-    encoded = encode_headers([{}, {"manufacturer": "Alpha"}, {"kvp": 120.0}])
-    assert encoded[0] == {"manufacturer": [1, 0, 0], "kvp": [1, 120], "kernel": [1, 0]} | {
-        "date": [1, 0]
+    encoded = encode_headers([{}, {"manufacturer": "Alpha"}, {"kvp": "120"}, {"date": 9.0}])
+    assert encoded[0] == {"manufacturer": [1, 0, 0], "kvp": [1, 0, 0], "kernel": [1, 0]} | {
+        "date": [1, 9]
     }
     assert encoded[1]["manufacturer"] == [0, 0, 1]
-    assert encoded[2]["kvp"] == [0, 120]
+    assert encoded[2]["kvp"] == [0, 0, 1]
+    assert encoded[3]["date"] == [0, 9]
 
 
 def out_of_fold_accuracy(cohort, groups):
