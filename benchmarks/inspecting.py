@@ -26,10 +26,12 @@ SIDE_PX = 224
 
 def tissue(generator):
     """Draw blobs of three sizes in two stains, on a large canvas."""
-    shape = (SIDE_PX * 3 // 2,) * 2
-    layers = [
-        gaussian_filter(generator.normal(size=shape), width) * width * 3.5 for width in (2, 5, 14)
-    ]
+    side = SIDE_PX * 3 // 2
+    layers = []
+    for coarse in (1, 3, 8):
+        noise = generator.normal(size=(side // coarse + 1,) * 2).astype(np.float32)
+        blurred = Image.fromarray(gaussian_filter(noise, 2) * 7)
+        layers.append(np.asarray(blurred.resize((side, side), Image.Resampling.BICUBIC)))
     nuclei = 1 / (1 + np.exp(-6 * (layers[0] + 0.6 * layers[1] - 1.2)))
     ground = 0.5 + 0.12 * layers[1] + 0.1 * layers[2]
     stains = np.array([[0.55, 0.75, 0.25], [0.12, 0.3, 0.1]])

@@ -48,7 +48,7 @@ class Alignment:
 
     Attributes:
         map: Takes (column, row, 1) of the first small picture to (column, row) of the second.
-        agreement: Correlation that three quarters of the small windows reach, 1 for the same pixels.
+        agreement: Correlation that three quarters of the small windows reach; 1 for equal pixels.
         overlap: Share of the smaller picture that both show.
     """
 

@@ -75,28 +75,7 @@ def _unreadable(
 
 def _open(path: Path) -> Image.Image:
     """Open a picture, checking its kind and size; no pixel is decoded yet."""
-    try:
-        file_bytes = path.stat().st_size
-        if file_bytes == 0:
-            raise _unreadable(path, "the file is empty (0 bytes)")
-        if file_bytes > MAX_FILE_BYTES:
-            raise _unreadable(
-                path, f"{file_bytes} bytes", rule=f"at most {MAX_FILE_BYTES} are read"
-            )
-        # From memory: Pillow's memory-mapped reading garbles turned TIFFs.
-        image = Image.open(BytesIO(path.read_bytes()), formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _unreadable(
-            path, "a decompression bomb", rule=f"at most {MAX_PIXELS} pixels are decoded"
-        ) from error
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
-    except UnreadableFileError:
-        raise
-    except Exception as error:  # readers of headers fed broken bytes raise anything
-        raise _unreadable(path, f"its header cannot be read ({error})") from error
+    image = _identified(path)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise _unreadable(
@@ -104,11 +83,44 @@ def _open(path: Path) -> Image.Image:
             f"{image.width} x {image.height} pixels",
             rule=f"at most {MAX_PIXELS} pixels are decoded",
         )
-    frames = getattr(image, "n_frames", 1)
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception as error:  # readers of headers fed broken bytes raise anything
+        raise _unreadable(path, f"its header cannot be read ({error})") from error
     if frames > 1 and image.format != "MPO":
         image.close()
         raise _unreadable(path, f"{frames} pictures in one file", rule="one file holds one picture")
     return image
+
+
+def _identified(path: Path) -> Image.Image:
+    """Tell the kind of a file of an acceptable size by its first bytes."""
+    content = _content(path)
+    try:
+        # From memory: Pillow's memory-mapped reading garbles turned TIFFs.
+        return Image.open(BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _unreadable(
+            path, "a decompression bomb", rule=f"at most {MAX_PIXELS} pixels are decoded"
+        ) from error
+    except Exception as error:  # readers of headers fed broken bytes raise anything
+        raise _unreadable(path, f"its header cannot be read ({error})") from error
+
+
+def _content(path: Path) -> bytes:
+    """Read a file whole, unless it is empty or too large."""
+    try:
+        file_bytes = path.stat().st_size
+        content = path.read_bytes() if 0 < file_bytes <= MAX_FILE_BYTES else b""
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    if file_bytes == 0:
+        raise _unreadable(path, "the file is empty (0 bytes)")
+    if not content:
+        raise _unreadable(path, f"{file_bytes} bytes", rule=f"at most {MAX_FILE_BYTES} are read")
+    return content
 
 
 def _orientation(path: Path, image: Image.Image) -> int:

@@ -1,9 +1,9 @@
 """What tells the classes apart without any medicine: trivial features, and how far each gets.
 
 For each family of features a logistic regression is fitted out of fold (five folds, clusters
-whole) and its ROC AUC and accuracy are measured, with intervals by bootstrap over clusters. A family
-far above chance means that a model may score well for a reason that has nothing to do with the
-disease; it is named in plain words.
+whole) and its ROC AUC and accuracy are measured, with intervals by bootstrap over clusters. A
+family far above chance means that a model may score well for a reason that has nothing to do with
+the disease; it is named in plain words.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

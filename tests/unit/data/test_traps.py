@@ -124,8 +124,6 @@ def test_random_labels_score_high_by_picture_and_by_chance_by_patient_and_inspec
     assert sum(leak.kind == "patient" for leak in leaks) >= 28
     unknown = audit(read_folder(tmp_path))
     known = {case.case_id: case.patient_id for case in cohort}
-    together = [
-        known[pair.first] == known[pair.second] for pair in unknown.duplicates
-    ]
+    together = [known[pair.first] == known[pair.second] for pair in unknown.duplicates]
     assert len(together) > 150
     assert all(together)
