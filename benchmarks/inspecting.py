@@ -1,10 +1,10 @@
 """How many pictures a second `vitrail inspect` reads, compares and audits, and in how much memory.
 
-Command: ``python benchmarks/inspecting.py [pictures]`` (10 000 by default; not named ``inspect``, which
-would hide the standard library)
+Command: ``python benchmarks/inspecting.py [pictures]`` (10 000 by default; a script named
+``inspect`` would hide the standard library's)
 
-Generates tissue-like JPEGs of 224 x 224 px in two classes, every tenth of them a turned, zoomed and
-mirrored copy of the one before, and runs the whole audit on them. Every stage is timed from one run.
+Generates tissue-like JPEGs of 224 x 224 px in two classes, every tenth of them a turned, zoomed
+and mirrored copy of the one before, and runs the whole audit on them, every stage in one run.
 """
 
 import io
@@ -75,7 +75,8 @@ class Clock:
     def __init__(self):
         self.begun, self.ended = {}, {}
 
-    def __call__(self, stage, *, done, total, note=""):
+    def __call__(self, stage, *, done, total, note=""):  # noqa: ARG002
+        """Hear of a stage."""
         self.ended[stage] = time.perf_counter()
         self.begun.setdefault(stage, self.ended[stage])
 

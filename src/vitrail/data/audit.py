@@ -30,6 +30,9 @@ from vitrail.records import Case, Cohort, Progress, no_progress
 _log = logging.getLogger("vitrail")
 _IN_FLIGHT = 32
 
+KINDS = {"exact": "duplicate", "near": "near-duplicate", "moved": "moved copy"}
+"""What a leak by pictures is called; the others are called by their column."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
@@ -45,7 +48,7 @@ class Leak:
     """Something that stands on both sides of the given split.
 
     Attributes:
-        kind: ``patient``, ``group``, ``exact`` (duplicate) or ``near`` (duplicate).
+        kind: ``patient``, ``group``, or that of a duplicate: ``exact``, ``near`` or ``moved``.
         name: The patient, the group, or the first case of the pair.
         splits: The parts it stands in.
         cases: Its cases.
@@ -93,10 +96,10 @@ class Audit:
         """
         if self.leaks and not reason.strip():
             leak = self.leaks[0]
-            sides = " and ".join(leak.splits)
+            kind, sides = KINDS.get(leak.kind, leak.kind), " and ".join(leak.splits)
             raise LeakageError(
                 "the given split",
-                f"{len(self.leaks)} leaks; {leak.kind} {leak.name!r} is in {sides}",
+                f"{len(self.leaks)} leaks; {kind} {leak.name!r} is in {sides}",
                 "a patient, a group and a duplicate stay on one side",
                 'mend the split, drop its column, or pass --accept-leakage "reason"',
             )

@@ -68,7 +68,10 @@ def _blurring(length: int) -> Float32[np.ndarray, "scale place place"]:
     sigma = _FINEST_PX * 2 ** (np.arange(_SCALES) / _SCALES_AN_OCTAVE)
     apart = np.arange(length)[:, None] - np.arange(length)
     weights = np.exp(-0.5 * (apart / sigma[:, None, None]) ** 2)
-    return (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
+    matrices: Float32[np.ndarray, "scale place place"] = (
+        weights / weights.sum(axis=2, keepdims=True)
+    ).astype(np.float32)
+    return matrices
 
 
 def find_keypoints(small: Float32[np.ndarray, "row column"]) -> Keypoints:
@@ -142,7 +145,10 @@ def _describe(
     # Not -1: it cannot be told where there is no keypoint.
     flat = [part.reshape(len(row), int(np.prod(part.shape[1:]))) for part in parts]
     numbers = np.concatenate(flat, axis=1)
-    return np.rint((numbers * _STEPS).clip(-127, 127)).astype(np.int8)
+    steps: Int8[np.ndarray, "point number"] = np.rint((numbers * _STEPS).clip(-127, 127)).astype(
+        np.int8
+    )
+    return steps
 
 
 def _sample(

@@ -91,7 +91,10 @@ def candidates(index: Index, *, most: int, seed: int = 0) -> Int[np.ndarray, "pa
     total = np.bincount(place, weights=np.concatenate(weights)).astype(np.float64)
     enough = count >= _VOTES_NEEDED
     pairs = np.stack(np.divmod(key[enough], pictures), axis=1)
-    return pairs[_among_the_strongest(pairs, total[enough], most=most)]
+    strongest: Int[np.ndarray, "pair 2"] = pairs[
+        _among_the_strongest(pairs, total[enough], most=most)
+    ]
+    return strongest
 
 
 def _among_the_strongest(
