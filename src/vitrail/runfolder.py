@@ -14,6 +14,7 @@
       augmentation/<preset>.png           what each preset makes of training pictures
       features/<backbone>/<pictures>.npy  (a cache)
       pictures/<case>.png                       the pictures that the report shows
+      mosaic.png                                one picture of each class, cut into patches
       report.html
 
 The run folder is the whole truth: any stage can be repeated from it.
@@ -88,6 +89,11 @@ class RunFolder:
     def audit(self) -> Path:
         """What ``inspect`` found."""
         return self.root / "audit.json"
+
+    @property
+    def mosaic(self) -> Path:
+        """One picture of each class, cut into the patches that a transformer would see."""
+        return self.root / "mosaic.png"
 
     @property
     def faithfulness(self) -> Path:

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped
 
 from vitrail.data.cohort import make_cohort
-from vitrail.data.duplicates import Duplicate, find_duplicates, thumbnail
+from vitrail.data.duplicates import Duplicate, Look, find_duplicates, look
+from vitrail.data.features import encode_headers, features
+from vitrail.data.header import header_features
 from vitrail.data.raster import RasterInfo, probe, read_stored, scale
 from vitrail.data.scan import is_scan
-from vitrail.data.shortcuts import Shortcut, audit_shortcuts, features
+from vitrail.data.shortcuts import Shortcut, audit_shortcuts
 from vitrail.data.split import clusters
 from vitrail.data.survey import Survey, survey
 from vitrail.errors import DataError, InputError, LeakageError, UnreadableFileError, VitrailError
@@ -30,6 +32,9 @@ from vitrail.records import Case, Cohort, Progress, no_progress
 
 _log = logging.getLogger("vitrail")
 _IN_FLIGHT = 32
+
+KINDS = {"exact": "duplicate", "near": "near-duplicate", "moved": "moved copy"}
+"""What a leak by pictures is called; the others are called by their column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,7 @@ class Leak:
     """Something that stands on both sides of the given split.
 
     Attributes:
-        kind: ``patient``, ``group``, ``exact`` (duplicate) or ``near`` (duplicate).
+        kind: ``patient``, ``group``, or that of a duplicate: ``exact``, ``near`` or ``moved``.
         name: The patient, the group, or the first case of the pair.
         splits: The parts it stands in.
         cases: Its cases.
@@ -94,10 +99,10 @@ class Audit:
         """
         if self.leaks and not reason.strip():
             leak = self.leaks[0]
-            sides = " and ".join(leak.splits)
+            kind, sides = KINDS.get(leak.kind, leak.kind), " and ".join(leak.splits)
             raise LeakageError(
                 "the given split",
-                f"{len(self.leaks)} leaks; {leak.kind} {leak.name!r} is in {sides}",
+                f"{len(self.leaks)} leaks; {kind} {leak.name!r} is in {sides}",
                 "a patient, a group and a duplicate stay on one side",
                 'mend the split, drop its column, or pass --accept-leakage "reason"',
             )
@@ -131,9 +136,9 @@ class _Measured:
 
     case: Case
     info: RasterInfo
-    content: str
-    thumbnail: UInt8[np.ndarray, "row column"]
+    look: Look
     features: dict[str, list[float]]
+    header: dict[str, str | float]
     low: float
     high: float
     mean: tuple[float, ...]
@@ -168,7 +173,7 @@ def _measure_scan(case: Case, root: Path) -> _Measured | Unreadable:
         )
         return Unreadable(case_id=case.case_id, path=case.path, reason=reason)
     measured = _measured(case, seen.info, stored=seen.picture, content=seen.content)
-    return replace(measured, volume=seen)
+    return replace(measured, volume=seen, header=header_features(root / case.path))
 
 
 def _measured(
@@ -186,9 +191,9 @@ def _measured(
     return _Measured(
         case=case,
         info=info,
-        content=content,
-        thumbnail=thumbnail(picture.mean(axis=0)),
+        look=look(picture.mean(axis=0), content=content),
         features=features(info, picture),
+        header={},
         low=low,
         high=high,
         mean=tuple(float(value) for value in picture.mean(axis=(1, 2))),
@@ -234,9 +239,7 @@ def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
     shortcuts: list[Shortcut] = []
     if measured:
         duplicates = find_duplicates(
-            [case.case_id for case in cases],
-            contents=[item.content for item in measured],
-            thumbnails=np.stack([item.thumbnail for item in measured]),
+            [case.case_id for case in cases], [item.look for item in measured], progress=progress
         )
         # Two chests look alike at a thumbnail's size: of volumes only the same one counts.
         volumes = {item.case.case_id for item in measured if item.volume is not None}
@@ -245,7 +248,12 @@ def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
         ]
         together = clusters(cases, [(pair.first, pair.second) for pair in duplicates])
         shortcuts = audit_shortcuts(
-            [item.features for item in measured],
+            [
+                item.features | header
+                for item, header in zip(
+                    measured, encode_headers([item.header for item in measured]), strict=True
+                )
+            ],
             [case.label for case in cases],
             clusters=[together[case.case_id] for case in cases],
         )
@@ -321,7 +329,9 @@ def _fingerprint(measured: Sequence[_Measured]) -> dict[str, Any]:
         "mean": np.mean([item.mean for item in measured], axis=0).round(4).tolist(),
         "std": np.mean([item.std for item in measured], axis=0).round(4).tolist(),
         "volumes": _volumes([item.volume for item in measured if item.volume is not None]),
-        "sha256": sha256("\n".join(sorted(item.content for item in measured)).encode()).hexdigest(),
+        "sha256": sha256(
+            "\n".join(sorted(item.look.content for item in measured)).encode()
+        ).hexdigest(),
     }
 
 

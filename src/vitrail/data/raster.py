@@ -9,6 +9,7 @@ What is settled here, once, for training and prediction alike:
 - 16-bit *color* loses its lower 8 bits, for Pillow has no such mode; 16-bit grey keeps them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -44,8 +45,8 @@ class RasterInfo:
         mode: Pillow's name of the pixel mode, e.g. ``L``, ``RGBA``, ``I;16``.
         format: ``PNG``, ``JPEG``, ``MPO`` (a JPEG with previews), ``TIFF`` or ``BMP``.
         file_bytes: Size of the file.
-        jpeg_quantization: Mean of the luminance quantization table, 0 where it is no JPEG;
-            it falls as the JPEG quality rises.
+        jpeg_tables: Means of the luminance and of the color quantization table, 0 where there is
+            none; they fall as the JPEG quality rises.
     """
 
     height: int
@@ -55,7 +56,7 @@ class RasterInfo:
     mode: str
     format: str
     file_bytes: int
-    jpeg_quantization: float = 0.0
+    jpeg_tables: tuple[float, float] = (0.0, 0.0)
 
 
 def _is_grey(mode: str) -> bool:
@@ -74,24 +75,7 @@ def _unreadable(
 
 def _open(path: Path) -> Image.Image:
     """Open a picture, checking its kind and size; no pixel is decoded yet."""
-    try:
-        file_bytes = path.stat().st_size
-        if file_bytes == 0:
-            raise _unreadable(path, "the file is empty (0 bytes)")
-        if file_bytes > MAX_FILE_BYTES:
-            raise _unreadable(
-                path, f"{file_bytes} bytes", rule=f"at most {MAX_FILE_BYTES} are read"
-            )
-        # From memory: Pillow's memory-mapped reading garbles turned TIFFs.
-        image = Image.open(BytesIO(path.read_bytes()), formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _unreadable(
-            path, "a decompression bomb", rule=f"at most {MAX_PIXELS} pixels are decoded"
-        ) from error
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
+    image = _identified(path)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise _unreadable(
@@ -99,11 +83,55 @@ def _open(path: Path) -> Image.Image:
             f"{image.width} x {image.height} pixels",
             rule=f"at most {MAX_PIXELS} pixels are decoded",
         )
-    frames = getattr(image, "n_frames", 1)
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception as error:  # readers of headers fed broken bytes raise anything
+        raise _unreadable(path, f"its header cannot be read ({error})") from error
     if frames > 1 and image.format != "MPO":
         image.close()
         raise _unreadable(path, f"{frames} pictures in one file", rule="one file holds one picture")
     return image
+
+
+def _identified(path: Path) -> Image.Image:
+    """Tell the kind of a file of an acceptable size by its first bytes."""
+    content = _content(path)
+    try:
+        # From memory: Pillow's memory-mapped reading garbles turned TIFFs.
+        return Image.open(BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _unreadable(
+            path, "a decompression bomb", rule=f"at most {MAX_PIXELS} pixels are decoded"
+        ) from error
+    except Exception as error:  # readers of headers fed broken bytes raise anything
+        raise _unreadable(path, f"its header cannot be read ({error})") from error
+
+
+def _content(path: Path) -> bytes:
+    """Read a file whole, unless it is empty or too large."""
+    try:
+        file_bytes = path.stat().st_size
+        content = path.read_bytes() if 0 < file_bytes <= MAX_FILE_BYTES else b""
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    if file_bytes == 0:
+        raise _unreadable(path, "the file is empty (0 bytes)")
+    if not content:
+        raise _unreadable(path, f"{file_bytes} bytes", rule=f"at most {MAX_FILE_BYTES} are read")
+    return content
+
+
+def _orientation(path: Path, image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception as error:  # readers of EXIF fed broken bytes raise anything
+        raise _unreadable(path, f"its EXIF data cannot be read ({error})") from error
+
+
+def _mean(table: Sequence[int] | None) -> float:
+    return float(np.mean(table)) if table else 0.0
 
 
 def probe(path: Path) -> RasterInfo:
@@ -121,10 +149,10 @@ def probe(path: Path) -> RasterInfo:
     with _open(path) as image:
         width, height = image.size
         # Pillow turns a TIFF's size by itself.
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = _orientation(path, image)
         if image.format != "TIFF" and orientation in _TRANSPOSED:
             width, height = height, width
-        tables = getattr(image, "quantization", None)
+        tables = getattr(image, "quantization", None) or {}
         return RasterInfo(
             height=height,
             width=width,
@@ -133,7 +161,7 @@ def probe(path: Path) -> RasterInfo:
             mode=image.mode,
             format=image.format or "",
             file_bytes=path.stat().st_size,
-            jpeg_quantization=float(np.mean(tables[0])) if tables else 0.0,
+            jpeg_tables=(_mean(tables.get(0)), _mean(tables.get(1))),
         )
 
 

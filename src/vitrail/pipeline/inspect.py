@@ -1,23 +1,29 @@
 """``vitrail inspect``: what the folder holds, before anything is trained."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vitrail.data.audit import Audit, audit
+from vitrail.data.audit import KINDS, Audit, audit
 from vitrail.data.catalog import recognize
 from vitrail.data.cohort import write_cohort
 from vitrail.data.patients import with_patients
 from vitrail.errors import RunFolderError
 from vitrail.pipeline.facts import data_fingerprint
 from vitrail.pipeline.ledger import Result, entries, hash_of, require_own_folder, stage
-from vitrail.pipeline.pictures import keep_samples
+from vitrail.pipeline.pictures import keep_mosaic, keep_samples
 from vitrail.pipeline.source import read_source
 from vitrail.pipeline.volumes import look, unlabelled
 from vitrail.records import Cohort, Progress, no_progress
 from vitrail.runfolder import RunFolder, write_json
 
 _NAMED = 5
+_HOW = {
+    "exact": "the same file",
+    "near": "resized, recompressed or turned by quarters",
+    "moved": "turned, mirrored, zoomed or cropped",
+}
 
 
 def inspect(
@@ -91,6 +97,7 @@ def _inspect(
     write_cohort(run.cohort, readable)
     write_json(run.audit, found.to_json())
     keep_samples(run, readable)
+    keep_mosaic(run, readable)
     return {
         "cases": len(readable),
         "classes": found.classes,
@@ -110,10 +117,9 @@ def _sentences(found: Audit, readable: Cohort) -> list[str]:
     ]
     if len(found.unreadable) > _NAMED:
         said.append(f"… and {len(found.unreadable) - _NAMED} more; audit.json names them all")
-    if found.duplicates:
-        said.append(f"{len(found.duplicates)} pairs show the same picture; they stay together")
+    said += _twins(found, readable)
     said += [
-        f"leak: {leak.kind} {leak.name} is in {' and '.join(leak.splits)}"
+        f"leak: {KINDS.get(leak.kind, leak.kind)} {leak.name} is in {' and '.join(leak.splits)}"
         for leak in found.leaks[:_NAMED]
     ]
     if len(found.leaks) > _NAMED:
@@ -122,3 +128,18 @@ def _sentences(found: Audit, readable: Cohort) -> list[str]:
         said.append(f"this looks like {found.known_set['title']}; known of it:")
         said += [f"known fault: {fault}" for fault in found.known_set["faults"]]
     return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.finding]
+
+
+def _twins(found: Audit, readable: Cohort) -> list[str]:
+    """Say how many pairs show the same picture, and which of them bear different labels."""
+    if not found.duplicates:
+        return []
+    count = Counter(pair.kind for pair in found.duplicates)
+    kinds = ", ".join(f"{count[kind]} {words}" for kind, words in _HOW.items() if count[kind])
+    said = [f"{len(found.duplicates)} pairs show the same picture ({kinds}); they stay together"]
+    labels = {case.case_id: case.label for case in readable}
+    torn = [pair for pair in found.duplicates if labels[pair.first] != labels[pair.second]]
+    if torn:
+        named = "; ".join(f"{pair.first} = {pair.second}" for pair in torn[:_NAMED])
+        said.append(f"{len(torn)} of these pairs have different labels: {named}")
+    return said

@@ -10,11 +10,16 @@ from vitrail.data.raster import probe, read_raster, read_stored
 from vitrail.data.scan import is_scan
 from vitrail.pipeline.volumes import keep_first_view
 from vitrail.records import Case, Cohort
+from vitrail.report.mosaic import patch_mosaic
+from vitrail.report.pictures import read_picture
 from vitrail.runfolder import RunFolder, write_bytes
 
 LONGEST_PX = 512
 SAMPLES = 12
 """Pictures a class that are kept for the sample grid."""
+
+MOSAICS = 6
+APART_PX = 24
 
 
 def keep_samples(run: RunFolder, cohort: Cohort) -> None:
@@ -22,6 +27,26 @@ def keep_samples(run: RunFolder, cohort: Cohort) -> None:
     for name in cohort.classes:
         cases = [case for case in cohort if name in case.labels]
         keep(run, cohort, cases=cases[:: max(1, len(cases) // SAMPLES)][:SAMPLES])
+
+
+def keep_mosaic(run: RunFolder, cohort: Cohort) -> None:
+    """Draw one picture of each class, cut into patches of a usual transformer, side by side."""
+    firsts = (
+        next((case for case in cohort if name in case.labels), None) for name in cohort.classes
+    )
+    shown = [case for case in firsts if case is not None][:MOSAICS]
+    drawn = [
+        patch_mosaic(read_picture(run.picture(case.case_id), longest=LONGEST_PX)) for case in shown
+    ]
+    if not drawn:
+        return
+    width, height = drawn[0].size
+    sheet = Image.new("RGBA", ((width + APART_PX) * len(drawn) - APART_PX, height))
+    for place, mosaic in enumerate(drawn):
+        sheet.paste(mosaic, (place * (width + APART_PX), 0))
+    stream = BytesIO()
+    sheet.save(stream, format="PNG")
+    write_bytes(run.mosaic, stream.getvalue())
 
 
 def keep(run: RunFolder, cohort: Cohort, *, cases: Iterable[Case]) -> None:

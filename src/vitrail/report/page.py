@@ -16,6 +16,7 @@ from vitrail.report import trust as trusts
 from vitrail.report import tuning as tunings
 from vitrail.report.contents import Contents, read
 from vitrail.report.gallery import SAMPLES, Gallery, gallery
+from vitrail.report.mosaic import mosaics
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
 from vitrail.runfolder import RunFolder
 
@@ -67,6 +68,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             summary=sentences.summary(contents),
             flow=tables.flow(contents),
             samples=samples(contents),
+            mosaics=mosaics(contents),
             shortcut=charts.shortcut_figure(contents),
             choices=tables.choices(contents),
             minutes=tables.minutes(contents),

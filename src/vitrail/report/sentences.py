@@ -192,7 +192,7 @@ def leak(one: object) -> str:
     """Tell one leak without naming a person: only cases are named."""
     if not isinstance(one, Mapping):
         return str(one)
-    kind = {"exact": "duplicate", "near": "near-duplicate"}.get(
+    kind = {"exact": "duplicate", "near": "near-duplicate", "moved": "moved copy"}.get(
         str(one.get("kind")), one.get("kind")
     )
     cases = [str(case) for case in one.get("cases", ())]

@@ -11,9 +11,9 @@ from vitrail.data.cohort import read_folder, read_manifest
 from vitrail.data.duplicates import (
     difference_hash,
     find_duplicates,
+    look,
     near_pairs,
     placements,
-    thumbnail,
 )
 from vitrail.data.shortcuts import FAMILIES, audit_shortcuts
 from vitrail.errors import DataError, LeakageError
@@ -140,9 +140,12 @@ def test_turned_and_mirrored_copies_are_found_and_different_pictures_are_not():
         placements(np.rint(picture * 255).astype(np.uint8))[way] / np.float32(255)
         for way, picture in enumerate(pictures, start=2)
     ]
-    small = np.stack([thumbnail(picture) for picture in (*pictures, *copies)])
     names = [f"{index:02d}" for index in range(12)]
-    found = find_duplicates(names, contents=names, thumbnails=small)
+    looks = [
+        look(picture, content=name)
+        for name, picture in zip(names, [*pictures, *copies], strict=True)
+    ]
+    found = find_duplicates(names, looks)
     assert [(pair.first, pair.second) for pair in found] == [
         (f"{index:02d}", f"{index + 6:02d}") for index in range(6)
     ]

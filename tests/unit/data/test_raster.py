@@ -1,3 +1,7 @@
+import contextlib
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,7 +62,7 @@ def test_a_jpeg_is_close_to_what_was_saved_and_tells_its_quality(tmp_path):
     fine = saved(tmp_path, Image.fromarray(GREY), "fine.jpg", quality=95)
     coarse = saved(tmp_path, Image.fromarray(GREY), "coarse.jpg", quality=20)
     np.testing.assert_allclose(read_raster(fine, channels=1)[0], GREY / 255, atol=0.05)
-    assert 0 < probe(fine).jpeg_quantization < probe(coarse).jpeg_quantization
+    assert 0 < probe(fine).jpeg_tables[0] < probe(coarse).jpeg_tables[0]
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
@@ -154,3 +158,30 @@ def test_a_decompression_bomb_is_refused(tmp_path):
     Image.new("1", (20000, 20000)).save(path)
     with pytest.raises(UnreadableFileError, match="bomb"):
         read_stored(path)
+
+
+def test_a_bomb_in_a_text_chunk_is_refused_by_name(tmp_path):
+    path = saved(tmp_path, Image.fromarray(GREY), "bomb.png")
+    content = path.read_bytes()
+    text = b"zTXt" + b"note\0\0" + zlib.compress(bytes(2_000_000))
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    path.write_bytes(content[:33] + chunk + content[33:])
+    for read in (probe, read_stored):
+        with pytest.raises(UnreadableFileError, match=r"bomb\.png: its header cannot be read"):
+            read(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp"])
+def test_whatever_bytes_are_broken_nothing_but_our_own_error_comes_out(tmp_path, name):
+    path = saved(tmp_path, Image.fromarray(COLOR), name)
+    content = path.read_bytes()
+    generator = np.random.default_rng(0)
+    for _ in range(150):
+        broken = bytearray(content)
+        for place in generator.integers(0, min(len(broken), 200), size=4):
+            broken[place] = generator.integers(256)
+        path.write_bytes(bytes(broken))
+        for read in (probe, read_stored):
+            with contextlib.suppress(UnreadableFileError):
+                read(path)
