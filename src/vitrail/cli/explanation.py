@@ -1,7 +1,7 @@
 """``explain``, ``predict``, ``bench``, ``conformance``: what the model looks at."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -102,6 +102,11 @@ def conformance(
     *,
     cases: Annotated[int, typer.Option(min=1, help="Pictures.")] = 100,
     largest: Annotated[int, typer.Option(min=1, max=3, help="Patches a side of a motif.")] = 3,
+    evidence: Annotated[
+        Literal["amount", "presence"],
+        typer.Option(help="What a label says: how much of the motif there is, or whether it is."),
+    ] = "amount",
+    seed: Annotated[int, typer.Option(min=0, help="Of the tiny model and its training.")] = 0,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -116,4 +121,13 @@ def conformance(
     with speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
         from vitrail.pipeline.conformance import judge_explainers as verb
 
-        show(verb(explainer, cases=cases, largest=largest, progress=progress))
+        show(
+            verb(
+                explainer,
+                cases=cases,
+                largest=largest,
+                evidence=evidence,
+                seed=seed,
+                progress=progress,
+            )
+        )

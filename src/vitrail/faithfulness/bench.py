@@ -9,7 +9,7 @@ Tests (columns), with the direction in the name:
 ``contrast_score``           is the runner-up's map another one
 ``mosaic_score``             is the evidence on the half of its class (chance .5)
 ``stability_score``          does the map stay under shifts, a flip, noise
-``randomization_error``      how much of it is left when all weights are shuffled
+``randomization_error``      how much of it shuffled weights draw as well
 ``completeness_error``       what the method promised to hand out and did not
 ``pointing_score`` …         where a person drew a mask (plausible, not faithful)
 
@@ -37,7 +37,7 @@ from vitrail.faithfulness.explainers import (
     usable,
 )
 from vitrail.faithfulness.interval import FEW, mean_estimates
-from vitrail.faithfulness.randomization import RULE, passes
+from vitrail.faithfulness.randomization import RULE, SHUFFLES, passes
 from vitrail.faithfulness.record import Bench, Cost, rank_methods
 from vitrail.faithfulness.removal import FRACTIONS, PROTOCOL
 from vitrail.faithfulness.suite import RUN, TESTS, BenchSettings, Suite, settle_imputers
@@ -157,7 +157,7 @@ def forecast(
     explaining = time.perf_counter() - began
     tests = settings.tests
     rows = len(methods) + len(control_explainers(grid))
-    per_map = {"contrast": 1, "mosaic": 2, "stability": 4, "randomization": 1}
+    per_map = {"contrast": 1, "mosaic": 2, "stability": 4, "randomization": SHUFFLES}
     explanations = 1 + sum(per_map[test] for test in tests if test in per_map)
     hidden = {"removal": 19 * rows * len(settings.imputers), "saco": 10 * rows, "sensitivity_n": 61}
     forwards = sum(hidden[test] for test in tests if test in hidden)

@@ -14,7 +14,7 @@ from vitrail.faithfulness.contrast import Explain, class_contrast, mosaic_score
 from vitrail.faithfulness.explainers import Explained, MethodExplainer
 from vitrail.faithfulness.imputers import Hiding, Imputer, asker
 from vitrail.faithfulness.magnitude import saco_scores, sensitivity_n_scores
-from vitrail.faithfulness.randomization import randomization
+from vitrail.faithfulness.randomization import randomization_error
 from vitrail.faithfulness.removal import RemovalCurves, removal_curves
 from vitrail.faithfulness.stability import stability
 from vitrail.metrics.localization import (
@@ -182,10 +182,13 @@ def _contrast(work: Suite) -> None:
     for name, method in work.functions.items():
         specific = name in work.explainers and all_methods()[name].class_specific
         work.values["contrast_score", name] = (
-            class_contrast(work.model, work.images, method=method, targets=work.targets)
+            class_contrast(
+                work.model, work.images, method=method, targets=work.targets,
+                original=work.maps[name],
+            )
             if specific
             else np.zeros(len(work.images))
-        )
+        )  # fmt: skip
 
 
 def _mosaic(work: Suite) -> None:
@@ -204,7 +207,7 @@ def _stability(work: Suite) -> None:
     """Change the pictures a little."""
     for name, method in work.functions.items():
         found = stability(
-            work.model, work.images, method=method, targets=work.targets,
+            work.model, work.images, method=method, targets=work.targets, original=work.maps[name],
             seed=work.settings.hiding.seed,
         )  # fmt: skip
         work.values["stability_score", name] = found.stability_score
@@ -215,14 +218,14 @@ def _randomization(work: Suite) -> None:
     """Shuffle all weights in a copy; a shuffled model that breaks a method says nothing of it."""
     for name, method in work.functions.items():
         try:
-            found = randomization(
+            found = randomization_error(
                 work.model, work.images, method=method, targets=work.targets,
-                seed=work.settings.hiding.seed,
-            )["all"]  # fmt: skip
+                original=work.maps[name], seed=work.settings.hiding.seed,
+            )  # fmt: skip
         except (InputError, CaptureError, ArithmeticError) as error:
             work.refused[f"randomization_error of {name}"] = str(error)
             continue
-        work.values["randomization_error", name] = np.abs(found)
+        work.values["randomization_error", name] = found
 
 
 def _completeness(work: Suite) -> None:

@@ -1,11 +1,11 @@
 """From numbers to what a reader is told: bands, strips, one recommendation with its limits.
 
-Rule ``verdict-1``. A map fails, and is greyed with the reason, if its method's maps hardly change
-when all weights are shuffled, if the method's removal gain is not above that of the best control by
-its whole interval (pictures paired), or if the map is constant. A random order gains 0 on average
-by construction, so that ``removal_gain`` is the gain over random. A method is recommended if it is
-class-specific, does not fail, and has the best mean rank of those; the paired difference of removal
-gain to the next one says whether that is more than chance.
+Rule ``verdict-2``. A map fails, and is greyed with the reason, if half of its method's maps is
+there without the learned weights (``randomization-2``), if the method's removal gain is not above
+that of the best control by its whole interval (pictures paired), or if the map is constant. A
+random order gains 0 on average by construction, so that ``removal_gain`` is the gain over random. A
+method is recommended if it is class-specific, does not fail, and has the best mean rank of those;
+the paired difference of removal gain to the next one says whether that is more than chance.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ def failures(work: Suite, name: str, *, tables: Tables, passed: Mapping[str, boo
     why = []
     gain = main_gain(work)
     if not passed.get(name, True):
-        why.append("the map hardly changes when all weights are shuffled")
+        why.append("half of the map or more is there when all weights are shuffled")
     over = tables.get(f"over_controls/{gain}", {}).get(name)
     if over is not None and not (over.low if np.isfinite(over.low) else over.value) > 0:
         control = work.best_control[gain].replace("_", " ")
