@@ -76,6 +76,26 @@ def bench(
     run: Run,
     *,
     methods: Annotated[str, typer.Option(metavar="A,B,…", help="Default: the ten fast ones.")] = "",
+    tests: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…",
+            help="removal, saco, sensitivity_n, contrast, mosaic, stability, randomization, "
+            "completeness, localization; and, for comparison with papers, rise (insertion and "
+            "deletion) and chefer (perturbation). all: every one. Default: all but those two.",
+        ),
+    ] = "",
+    imputers: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…",
+            help="What stands where a patch was: token_drop, blur, noise, linear, mean, black. The "
+            "first one serves every test that hides. Default: token_drop,blur.",
+        ),
+    ] = "",
+    target: Annotated[
+        Literal["predicted", "label"], typer.Option(help="The class that is explained.")
+    ] = "predicted",
     cases: Annotated[int, typer.Option(min=1, help="Test cases, at most.")] = 100,
     budget: Budget = None,
     as_json: AsJson = False,
@@ -93,7 +113,14 @@ def bench(
         from vitrail.pipeline.bench import Asked
         from vitrail.pipeline.bench import bench_run as verb
 
-        asked = Asked.read(methods, cases=cases, budget_minutes=minutes(budget))
+        asked = Asked.read(
+            methods=methods,
+            tests=tests,
+            imputers=imputers,
+            target=target,
+            cases=cases,
+            budget_minutes=minutes(budget),
+        )
         show(verb(RunFolder(run), asked, command=command_line(), progress=progress))
 
 
