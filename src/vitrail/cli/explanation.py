@@ -72,7 +72,7 @@ def predict(
         show(verb(RunFolder(run), pictures, out=out, progress=progress))
 
 
-def bench(
+def bench(  # noqa: PLR0913 (an option each)
     run: Run,
     *,
     methods: Annotated[str, typer.Option(metavar="A,B,…", help="Default: the ten fast ones.")] = "",

@@ -39,7 +39,6 @@ from vitrail.faithfulness.explainers import (
     native_grid,
     usable,
 )
-from vitrail.faithfulness.imputers import IMPUTERS
 from vitrail.faithfulness.interval import FEW, mean_estimates
 from vitrail.faithfulness.randomization import RULE, SHUFFLES, passes
 from vitrail.faithfulness.record import Bench, Cost, rank_methods
@@ -241,14 +240,6 @@ def _check(
     unknown = [test for test in settings.tests if test not in RUN]
     if unknown:
         raise InputError("tests", unknown[0], f"known are {', '.join(RUN)}", "choose among them")
-    strange = [name for name in settings.imputers if name not in IMPUTERS]
-    if strange or not settings.imputers:
-        raise InputError(
-            "imputers",
-            strange[0] if strange else "none",
-            f"known are {', '.join(IMPUTERS)}",
-            "choose at least one of them",
-        )
 
 
 def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Bench:

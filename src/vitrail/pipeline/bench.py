@@ -16,8 +16,9 @@ from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import read_stored
 from vitrail.data.split import analysis_unit
 from vitrail.data.volumes import VolumeDataset
+from vitrail.errors import InputError
 from vitrail.faithfulness.bench import METHODS, bench
-from vitrail.faithfulness.imputers import Hiding, Imputer
+from vitrail.faithfulness.imputers import IMPUTERS, Hiding, Imputer
 from vitrail.faithfulness.record import Bench
 from vitrail.faithfulness.suite import RUN, TESTS, BenchSettings
 from vitrail.models import bundle
@@ -51,10 +52,18 @@ class Asked:
 
     @classmethod
     def read(cls, *, budget_minutes: float | None, **words: str | int) -> "Asked":
-        """Read the command line's words: names with commas between, the default where empty."""
+        """Read the command line's words: names with commas between, the default where empty.
+
+        Raises:
+            InputError: If there is no such imputer.
+        """
         given: dict[str, Any] = {name: word for name, word in words.items() if word}
         for name in {"methods", "tests", "imputers"} & set(given):
             given[name] = tuple(given[name].replace(" ", "").split(","))
+        for name in given.get("imputers", ()):
+            if name not in IMPUTERS:
+                rule = f"known are {', '.join(IMPUTERS)}"
+                raise InputError("--imputers", repr(name), rule, "choose among them")
         if given.get("tests") == ("all",):
             given["tests"] = tuple(RUN)
         seconds = None if budget_minutes is None else 60 * budget_minutes
@@ -98,12 +107,9 @@ def bench_run(
         found = _tested(tested, model, order=order, groups=groups, asked=asked, progress=progress)
         names = [tested.cases[place].case_id for place in order][: found.num_cases]
         weights = cast("dict[str, Any]", read_json(description))["weights_sha256"]
-        content = {
-            **found.to_json(names),
-            "model": "vit",
-            "weights_sha256": weights,
-            "target": asked.target,
-        }
+        settings = {**found.settings, "target": asked.target}
+        content = {**found.to_json(names), "settings": settings}
+        content |= {"model": "vit", "weights_sha256": weights}
         write_json(run.faithfulness, content)
         _mark(run, found, names, chosen=plan.explanation.value)
         return {"faithfulness": str(run.faithfulness), "summary": sentences(found)}
