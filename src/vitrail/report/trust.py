@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vitrail.report.charts import Figure
+from vitrail.report.charts import QUIET, Figure
 from vitrail.report.contents import Contents, Object
-from vitrail.report.figures import UNIT, Axis, Series, chart, nice_axis
+from vitrail.report.figures import UNIT, Axis, Series, bars, chart, nice_axis
 from vitrail.report.results import Headline, metrics_table
 from vitrail.report.tables import csv_address, interval, number, plain
 
@@ -85,7 +85,7 @@ class Trust:
         warnings: Sentences that belong beside the table.
         refused: (method or test, reason).
         settings: What was chosen, in words.
-        figures: The curves behind the removal gain, one figure a way of hiding patches.
+        figures: The ranks, and the curves behind the removal gain, two a way of hiding patches.
     """
 
     opening: str
@@ -128,7 +128,38 @@ def trust(contents: Contents) -> Trust | None:
         warnings=tuple(map(str, bench.get("warnings") or ())),
         refused=tuple((name, str(why)) for name, why in (bench.get("refused") or {}).items()),
         settings=plain(bench.get("settings") or {}),
-        figures=tuple(_removal(bench, methods=methods, controls=controls)),
+        figures=(*_ranks(bench, methods), *_removal(bench, methods=methods, controls=controls)),
+    )
+
+
+def _ranks(bench: Object, methods: list[str]) -> Iterator[Figure]:
+    """Draw each method's mean place over the tests, from its best to its worst."""
+    ranks: Mapping[str, Object] = bench.get("ranks") or {}
+    specific: Mapping[str, bool] = bench.get("class_specific") or {}
+    drawn = [name for name in methods if name in ranks]
+    if len(drawn) < 2:
+        return
+    rows = [
+        (
+            name.replace("_", " "),
+            *(float(ranks[name][part]) for part in ("mean", "best", "worst")),
+            0 if specific.get(name) else QUIET,
+        )
+        for name in drawn
+    ]
+    words = "; ".join(
+        f"{name} {mean:.1f} ({best:g} to {worst:g})" for name, mean, best, worst, _ in rows
+    )
+    yield Figure(
+        name="Ranks over the tests",
+        drawing=bars(
+            rows,
+            title=f"Mean rank, best and worst: {words}.",
+            scale=nice_axis("rank", [1, len(drawn)], whole=True),
+        ),
+        caption="Dot: mean place over the tests of faithfulness; line: from the best place to the "
+        "worst. 1 is best. Lines that overlap: the tests do not agree on one winner. Grey: knows "
+        "no class.",
     )
 
 
