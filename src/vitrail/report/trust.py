@@ -142,7 +142,9 @@ def _ranks(bench: Object, methods: list[str]) -> Iterator[Figure]:
     rows = [
         (
             name.replace("_", " "),
-            *(float(ranks[name][part]) for part in ("mean", "best", "worst")),
+            float(ranks[name]["mean"]),
+            float(ranks[name]["best"]),
+            float(ranks[name]["worst"]),
             0 if specific.get(name) else QUIET,
         )
         for name in drawn
