@@ -151,9 +151,27 @@ def recommend(
     )
     if len(good) > 1:
         limits.append(_against(work, best, second=good[1], gain=gain, clusters=clusters))
+    limits += other_hidings(tables, best, gain=gain)
     if cell.reason:
         limits.append(f"{cell.reason[0].upper()}{cell.reason[1:]}.")
     return Recommendation(method=best, reason=reason, limits=tuple(limits))
+
+
+def other_hidings(tables: Tables, name: str, *, gain: str) -> list[str]:
+    """Say under which other imputers a method's gain is not surely above the best control's."""
+    said = []
+    for test, row in tables.items():
+        kind, _, hidden = test.partition("/")
+        if kind != "over_controls" or hidden == gain or name not in row:
+            continue
+        cell = row[name]
+        if not cell.low > 0:
+            said.append(
+                f"Hidden by {hidden.partition('/')[2].replace('_', ' ')}, its gain is not surely "
+                f"above the best control's (difference {cell.value:.3f}, {cell.low:.3f} to "
+                f"{cell.high:.3f}): the order holds for the first way of hiding alone."
+            )
+    return said
 
 
 def _against(work: Suite, best: str, *, second: str, gain: str, clusters: Clusters) -> str:
