@@ -256,7 +256,7 @@ def bars(
     Returns:
         An ``<svg>`` element.
     """
-    left, row_height = 140, 28
+    left, row_height = max(140, 24 + 7 * max(len(row[0]) for row in rows)), 28
     height = row_height * len(rows) + 34
     across = _WIDTH - left - 14
 
