@@ -1,20 +1,25 @@
 """Removal curves against the pixel-flipping loop of the common toolkits, in one run.
 
-``python benchmarks/faithfulness.py [--pictures N] [--rounds N]``
+``python benchmarks/faithfulness.py [--pictures N] [--rounds N] [--model NAME] [--fine]``, and
+``python benchmarks/faithfulness.py --whole N`` for what the whole bench of ten methods takes, by N
+pictures.
 
 The loop is restated from its formula (one picture, one forward pass a step, patches set to a
 constant in the order of the map; most relevant first, then least): equal steps, equal answers up
 to what stands in the place of a patch, same model, same process. Rounds are taken in turn; the
-smallest wall and processor times are kept, a picture.
+smallest wall and processor times are kept, a picture. The floor is arithmetic: which share of the
+multiplications of the loop is left where tokens are left out and the whole picture is asked once.
 """
 
 import argparse
 import time
+from itertools import pairwise
 
 import numpy as np
 import timm
 import torch
 
+from vitrail.faithfulness.bench import METHODS, bench
 from vitrail.faithfulness.dropping import TokenDropper
 from vitrail.faithfulness.imputers import Hiding
 from vitrail.faithfulness.removal import FRACTIONS, removal_curves
@@ -44,19 +49,59 @@ def timed(function):
     return result, time.perf_counter() - wall, time.process_time() - own
 
 
+def floor(model, steps, *, tokens=196):
+    """Return the loop's multiplications over those that are needed: both curves, all steps."""
+    width = model.embed_dim
+
+    def cost(kept):
+        return 12 * kept * width**2 + 2 * kept**2 * width
+
+    needed = [cost(1 + tokens - round(tokens * fraction)) for fraction in steps]
+    return 2 * len(steps) * cost(1 + tokens) / (2 * sum(needed) - needed[0])
+
+
+def whole(pictures):
+    """Time every test of the bench on ten methods."""
+    torch.manual_seed(0)
+    model = timm.create_model("vit_small_patch16_224", num_classes=10).eval()
+    images = torch.randn(pictures, 3, 224, 224)
+    marks = []
+
+    def progress(stage, *, note="", **_):
+        if stage == "faithfulness":
+            marks.append((note, time.perf_counter(), time.process_time()))
+
+    began = time.perf_counter(), time.process_time()
+    bench(model, images, targets=np.arange(pictures), methods=METHODS, progress=progress)
+    marks = [("forecast and maps", *began), *marks, ("", time.perf_counter(), time.process_time())]
+    for (note, *one), (_, *two) in pairwise(marks):
+        spent = [(after - before) / pictures for before, after in zip(one, two, strict=True)]
+        print(f"{note:22} {spent[0]:8.1f} s wall {spent[1]:8.1f} s processor a picture")
+    spent = [
+        (after - before) / pictures for before, after in zip(began, marks[-1][1:], strict=True)
+    ]
+    print(f"{'all':22} {spent[0]:8.1f} s wall {spent[1]:8.1f} s processor a picture")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--model", default="vit_small_patch16_224")
+    parser.add_argument("--whole", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fine", action="store_true", help="196 steps instead of 10")
     asked = parser.parse_args()
+    if asked.whole:
+        whole(asked.whole)
+        return
     torch.manual_seed(0)
-    model = timm.create_model("vit_small_patch16_224", num_classes=10).eval()
+    model = timm.create_model(asked.model, num_classes=10).eval()
     images = torch.randn(asked.pictures, 3, 224, 224)
     maps = np.random.default_rng(0).random((1, asked.pictures, 14, 14))
     targets = np.zeros(asked.pictures, dtype=int)
     steps = tuple(np.arange(196) / 196) if asked.fine else FRACTIONS
     print(f"tokens really left out: {TokenDropper(model, images).is_shortened}")
+    print(f"floor by multiplications: {floor(model, steps):.2f} x")
     candidates = {
         "pixel-flipping loop": lambda: pixel_flipping(
             model, images, maps=maps[0], targets=targets, steps=steps

@@ -46,7 +46,7 @@ def framed(picture: np.ndarray, cause: np.ndarray, caption: str) -> Image.Image:
 
 
 def main() -> None:
-    model = train_tiny_vit(seed=0)
+    model = train_tiny_vit(seed=0, evidence="presence")
     pictures = plant(64, seed=7)
     several = pictures.present.sum(dim=1) >= 2  # other motifs beside: only the asked one is right
     sizes = pictures.causes.sum(dim=(2, 3))

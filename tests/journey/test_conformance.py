@@ -1,17 +1,21 @@
 """The tiny ViT is trained on planted evidence, and the methods are judged."""
 
+import numpy as np
 import pytest
 import torch
 
 from vitrail.errors import InputError
-from vitrail.explain import capture
-from vitrail.faithfulness.conformance import SEED, conformance, explain_planted, judge
+from vitrail.explain import capture, explain
+from vitrail.faithfulness.conformance import SEED, conformance, explain_planted
+from vitrail.faithfulness.explainers import control_explainers
+from vitrail.faithfulness.interval import mean_estimates
 from vitrail.faithfulness.planted import plant, train_tiny_vit
+from vitrail.faithfulness.randomization import passes, randomization_error
 from vitrail.pipeline.conformance import find, table
 
 pytestmark = pytest.mark.journey
 
-CONFORMING = ("relevance", "libra", "cp_lrp", "gradient_rollout")
+CONFORMING = ("relevance", "libra", "cp_lrp", "gradient_rollout", "occlusion", "token_drop")
 
 
 def copied_gradient_rollout(model, images, target):
@@ -54,12 +58,42 @@ def test_methods_that_point_at_the_cause_conform(rows, name):
     assert rows[name].conforms
 
 
-@pytest.mark.parametrize("name", ["occlusion", "token_drop"])
-def test_hiding_one_patch_points_at_causes_of_one_patch(model, name):
-    pictures = plant(25, seed=SEED, largest=1)
-    row = judge(name, explain_planted(name, model, pictures=pictures), pictures=pictures)
-    assert row.pointing.value >= 0.98
-    assert row.right_class.value >= 0.98
+def test_hiding_a_patch_costs_what_the_task_says_it_is_worth(model):
+    pictures = plant(25, seed=SEED)
+    lost = explain_planted("occlusion", model, pictures=pictures)
+    on_cause = pictures.causes.numpy().swapaxes(0, 1)
+    assert np.mean(lost[on_cause]) == pytest.approx(0.5, abs=0.1)
+    assert np.mean(lost[~on_cause]) == pytest.approx(0.0, abs=0.05)
+
+
+def by_method(name):
+    def explain_by(network, images, *, targets):
+        values = explain(network, images, method=name, target=targets.tolist()).values
+        return values.double().numpy()
+
+    return explain_by
+
+
+@pytest.fixture(scope="module")
+def named():
+    """Return pictures, and one motif that is in each."""
+    pictures = plant(16, seed=SEED)
+    some = pictures.present.any(dim=1)
+    return pictures.images[some], pictures.present[some].int().argmax(dim=1).numpy()
+
+
+@pytest.mark.parametrize("name", ["relevance", "libra", "cp_lrp", "gradient_rollout"])
+def test_maps_that_show_what_was_learned_pass_randomization(model, named, name):
+    images, targets = named
+    share = randomization_error(model, images, method=by_method(name), targets=targets)
+    assert passes(mean_estimates({"": share})[""])
+
+
+def test_maps_of_the_picture_alone_fail_randomization(model, named):
+    images, targets = named
+    draw = control_explainers((8, 8))["edges"]
+    share = randomization_error(model, images, method=draw, targets=targets)
+    assert not passes(mean_estimates({"": share})[""])
 
 
 def test_rollout_is_exposed_as_knowing_no_class(rows):

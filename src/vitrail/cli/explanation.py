@@ -1,7 +1,7 @@
 """``explain``, ``predict``, ``bench``, ``conformance``: what the model looks at."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -72,10 +72,30 @@ def predict(
         show(verb(RunFolder(run), pictures, out=out, progress=progress))
 
 
-def bench(
+def bench(  # noqa: PLR0913 (an option each)
     run: Run,
     *,
     methods: Annotated[str, typer.Option(metavar="A,B,…", help="Default: the ten fast ones.")] = "",
+    tests: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…",
+            help="removal, saco, sensitivity_n, contrast, mosaic, stability, randomization, "
+            "completeness, localization; and, for comparison with papers, rise (insertion and "
+            "deletion) and chefer (perturbation). all: every one. Default: all but those two.",
+        ),
+    ] = "",
+    imputers: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…",
+            help="What stands where a patch was: token_drop, blur, noise, linear, mean, black. The "
+            "first one serves every test that hides. Default: token_drop,blur.",
+        ),
+    ] = "",
+    target: Annotated[
+        Literal["predicted", "label"], typer.Option(help="The class that is explained.")
+    ] = "predicted",
     cases: Annotated[int, typer.Option(min=1, help="Test cases, at most.")] = 100,
     budget: Budget = None,
     as_json: AsJson = False,
@@ -93,7 +113,14 @@ def bench(
         from vitrail.pipeline.bench import Asked
         from vitrail.pipeline.bench import bench_run as verb
 
-        asked = Asked.read(methods, cases=cases, budget_minutes=minutes(budget))
+        asked = Asked.read(
+            methods=methods,
+            tests=tests,
+            imputers=imputers,
+            target=target,
+            cases=cases,
+            budget_minutes=minutes(budget),
+        )
         show(verb(RunFolder(run), asked, command=command_line(), progress=progress))
 
 
@@ -102,6 +129,11 @@ def conformance(
     *,
     cases: Annotated[int, typer.Option(min=1, help="Pictures.")] = 100,
     largest: Annotated[int, typer.Option(min=1, max=3, help="Patches a side of a motif.")] = 3,
+    evidence: Annotated[
+        Literal["amount", "presence"],
+        typer.Option(help="What a label says: how much of the motif there is, or whether it is."),
+    ] = "amount",
+    seed: Annotated[int, typer.Option(min=0, help="Of the tiny model and its training.")] = 0,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -116,4 +148,13 @@ def conformance(
     with speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
         from vitrail.pipeline.conformance import judge_explainers as verb
 
-        show(verb(explainer, cases=cases, largest=largest, progress=progress))
+        show(
+            verb(
+                explainer,
+                cases=cases,
+                largest=largest,
+                evidence=evidence,
+                seed=seed,
+                progress=progress,
+            )
+        )

@@ -1,7 +1,7 @@
 """The one call: check the question, run the method, put its scores on the patch grid."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from vitrail.errors import InputError, MethodError, VitrailError
 from vitrail.explain.anatomy import Anatomy, image_size, patch_size
 from vitrail.explain.anatomy import anatomy as find_anatomy
 from vitrail.explain.attribution import Attribution
+from vitrail.explain.batches import in_batches, is_out_of_memory
 from vitrail.explain.registry import Method, Scores, find_method
 from vitrail.explain.request import Request
 from vitrail.explain.rollout import attention_of
@@ -84,8 +85,10 @@ def explain(
         return chosen.function(request, **settled), selection
 
     _check_target_length(target, len(images))
+    given = settled.get("generator")
+    generator = given if isinstance(given, torch.Generator) else None
     with _size_refused(model, images):
-        parts = _in_batches(run, len(images), generator=settled.get("generator"))
+        parts = in_batches(run, len(images), generator=generator)
     scores = _joined([scores for scores, _ in parts])
     classes = [selection.classes for _, selection in parts]
     known = [part for part in classes if part is not None] if chosen.class_specific else []
@@ -215,7 +218,7 @@ def _size_refused(model: nn.Module, images: Tensor) -> Iterator[None]:
         yield
     except (AssertionError, RuntimeError, ValueError) as error:
         own, came = image_size(model), (images.shape[-2], images.shape[-1])
-        if isinstance(error, VitrailError) or own in {None, came} or _is_out_of_memory(error):
+        if isinstance(error, VitrailError) or own in {None, came} or is_out_of_memory(error):
             raise
         raise InputError(
             "images",
@@ -223,38 +226,6 @@ def _size_refused(model: nn.Module, images: Tensor) -> Iterator[None]:
             f"the model takes {' x '.join(map(str, own or ()))} px and refused: {error}",
             "resize them, or build the model for this size",
         ) from error
-
-
-def _in_batches(
-    run: Callable[[int, int], tuple[Scores, Selection]], total: int, *, generator: object
-) -> list[tuple[Scores, Selection]]:
-    """Run all images at once; where memory ends, halve the batch and go on, saying so."""
-    step, start = total, 0
-    parts = []
-    while start < total:
-        state = generator.get_state() if isinstance(generator, torch.Generator) else None
-        try:
-            parts.append(run(start, min(start + step, total)))
-        except (RuntimeError, MemoryError) as error:
-            if step == 1 or not _is_out_of_memory(error):
-                raise
-            step = (step + 1) // 2
-            logger.warning("out of memory: going on with %d images at a time", step)
-            if state is not None and isinstance(generator, torch.Generator):
-                generator.set_state(state)
-        else:
-            start += step
-    return parts
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ended, on any device."""
-    words = str(error)
-    return (
-        isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        or "not enough memory" in words
-        or "can't allocate memory" in words
-    )
 
 
 def _joined(parts: list[Scores]) -> Scores:

@@ -3,13 +3,16 @@
 Tests (columns), with the direction in the name:
 
 ``removal_gain/<imputer>``   area between least- and most-relevant-first curves of the probability
+``logit_removal_gain/…``     the same of the logit, and of accuracy
 ``over_controls/…``          the same minus that of the best control, picture by picture
+``deletion_error`` …         insertion and deletion (RISE), positive and negative perturbation
+                             (Chefer 2021): only where asked for
 ``saco_score``               do saliences of groups order what hiding them costs
 ``sensitivity_n_score``      do sums over random sets tell what hiding them costs
 ``contrast_score``           is the runner-up's map another one
 ``mosaic_score``             is the evidence on the half of its class (chance .5)
 ``stability_score``          does the map stay under shifts, a flip, noise
-``randomization_error``      how much of it is left when all weights are shuffled
+``randomization_error``      how much of it shuffled weights draw as well
 ``completeness_error``       what the method promised to hand out and did not
 ``pointing_score`` …         where a person drew a mask (plausible, not faithful)
 
@@ -37,10 +40,10 @@ from vitrail.faithfulness.explainers import (
     usable,
 )
 from vitrail.faithfulness.interval import FEW, mean_estimates
-from vitrail.faithfulness.randomization import RULE, passes
+from vitrail.faithfulness.randomization import RULE, SHUFFLES, passes
 from vitrail.faithfulness.record import Bench, Cost, rank_methods
 from vitrail.faithfulness.removal import FRACTIONS, PROTOCOL
-from vitrail.faithfulness.suite import RUN, TESTS, BenchSettings, Suite, settle_imputers
+from vitrail.faithfulness.suite import RUN, BenchSettings, Suite, settle_imputers
 from vitrail.faithfulness.verdict import bands, is_ranked, over_controls, recommend, strips
 from vitrail.records import Estimate, Progress, no_progress
 
@@ -157,9 +160,15 @@ def forecast(
     explaining = time.perf_counter() - began
     tests = settings.tests
     rows = len(methods) + len(control_explainers(grid))
-    per_map = {"contrast": 1, "mosaic": 2, "stability": 4, "randomization": 1}
+    per_map = {"contrast": 1, "mosaic": 2, "stability": 4, "randomization": SHUFFLES}
     explanations = 1 + sum(per_map[test] for test in tests if test in per_map)
-    hidden = {"removal": 19 * rows * len(settings.imputers), "saco": 10 * rows, "sensitivity_n": 61}
+    hidden = {
+        "removal": 19 * rows * len(settings.imputers),
+        "saco": 10 * rows,
+        "sensitivity_n": 61,
+        "rise": 80 * rows,
+        "chefer": 19 * rows,
+    }
     forwards = sum(hidden[test] for test in tests if test in hidden)
     seconds = explanations * explaining + forwards * forward
     cases = len(images)
@@ -230,7 +239,7 @@ def _check(
         )
     unknown = [test for test in settings.tests if test not in RUN]
     if unknown:
-        raise InputError("tests", unknown[0], f"known are {', '.join(TESTS)}", "choose among them")
+        raise InputError("tests", unknown[0], f"known are {', '.join(RUN)}", "choose among them")
 
 
 def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Bench:

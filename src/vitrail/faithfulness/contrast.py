@@ -65,16 +65,25 @@ def class_contrast(
     *,
     method: Explain,
     targets: Int[np.ndarray, " case"],
+    original: Maps | None = None,
 ) -> Float[np.ndarray, " case"]:
     """Return 1 minus the rank correlation of the maps for the target and for the runner-up.
 
     0: the two maps rank the patches alike (every class-agnostic method); 1: unrelated; 2: opposite.
+
+    Args:
+        model: In eval mode.
+        images: Pictures.
+        method: The explainer.
+        targets: Class of each picture.
+        original: The maps for the targets, where they are known already.
     """
     with torch.no_grad():
         logits = logits_of(model(images)).cpu().numpy()
     others = runner_up(logits, targets)
-    maps = [method(model, images, targets=named) for named in (targets, others)]
-    contrast: np.ndarray = 1 - rank_correlation(maps[0], maps[1])
+    if original is None:
+        original = method(model, images, targets=targets)
+    contrast: np.ndarray = 1 - rank_correlation(original, method(model, images, targets=others))
     return contrast
 
 

@@ -6,11 +6,14 @@ shows that this is the same, really left out of the sequence
 pass, whatever picture they are of.
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitrail.errors import MethodError
+from vitrail.explain.batches import in_batches
 from vitrail.explain.occlusion import shorter_cut, tokens_left_out
 from vitrail.explain.request import Request
 from vitrail.explain.target import Selection, logits_of
@@ -69,21 +72,24 @@ class TokenDropper:
         sizes = [len(kept)]
         if self.is_shortened:
             sizes = torch.unique_consecutive(counts[order], return_counts=True)[1].tolist()
-        logits = torch.cat(
-            [
-                self._ask(cases[part], kept[part])
-                for group in torch.split(order, sizes)
-                for part in torch.split(group, self._batch)
-            ]
-        )
+        found = []
+        for group in torch.split(order, sizes):
+            ask = partial(self._ask, cases[group], kept[group])
+            found += in_batches(ask, len(group), batch_size=self._batch)
+        logits = torch.cat(found)
         back = torch.empty_like(logits)
         back[order.to(logits.device)] = logits
         return back.double()
 
     def _ask(
-        self, cases: Int[Tensor, " variant"], kept: Bool[Tensor, "variant patch"]
-    ) -> Float[Tensor, "variant class"]:
-        """Ask in one pass; prefix tokens always stay."""
+        self,
+        cases: Int[Tensor, " variant"],
+        kept: Bool[Tensor, "variant patch"],
+        start: int,
+        stop: int,
+    ) -> Float[Tensor, "some class"]:
+        """Ask about some variants in one pass; prefix tokens always stay."""
+        cases, kept = cases[start:stop], kept[start:stop]
         prefix = torch.ones(len(kept), self._layout.num_prefix_tokens, dtype=torch.bool)
         keep = torch.cat([prefix, kept], dim=1)
         images = self._images[cases]

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitrail.errors import InputError, MethodError
+from vitrail.explain.batches import in_batches
 from vitrail.explain.target import logits_of
 from vitrail.faithfulness.dropping import TokenDropper
 
@@ -88,13 +89,11 @@ def asker(model: nn.Module, images: Images, *, grid_size: tuple[int, int], hidin
     fill = _filler(images, grid_size=grid_size, hiding=hiding)
 
     def ask(cases: Int[Tensor, " variant"], hidden: Hidden) -> Logits:
-        found = []
-        for which, gone in zip(
-            torch.split(cases, batch_size), torch.split(hidden, batch_size), strict=True
-        ):
+        def run(start: int, stop: int) -> Logits:
             with torch.no_grad():
-                found.append(logits_of(model(fill(which, gone))))
-        return torch.cat(found).double()
+                return logits_of(model(fill(cases[start:stop], hidden[start:stop])))
+
+        return torch.cat(in_batches(run, len(cases), batch_size=batch_size)).double()
 
     return ask
 

@@ -14,8 +14,13 @@ from vitrail.faithfulness.contrast import Explain, class_contrast, mosaic_score
 from vitrail.faithfulness.explainers import Explained, MethodExplainer
 from vitrail.faithfulness.imputers import Hiding, Imputer, asker
 from vitrail.faithfulness.magnitude import saco_scores, sensitivity_n_scores
-from vitrail.faithfulness.randomization import randomization
-from vitrail.faithfulness.removal import RemovalCurves, removal_curves
+from vitrail.faithfulness.randomization import randomization_error
+from vitrail.faithfulness.removal import (
+    RemovalCurves,
+    chefer_areas,
+    removal_curves,
+    rise_areas,
+)
 from vitrail.faithfulness.stability import stability
 from vitrail.metrics.localization import (
     coverage,
@@ -39,6 +44,11 @@ TESTS = (
     "completeness",
     "localization",
 )
+"""What is tested unless told otherwise."""
+
+PUBLISHED = ("rise", "chefer")
+"""Areas as two papers define them, for comparison; they ask for more than all others together."""
+
 LOCALIZATION = {
     "pointing_score": pointing_score,
     "relevance_mass_score": relevance_mass_score,
@@ -56,7 +66,7 @@ class BenchSettings:
     """What is tested, and how.
 
     Attributes:
-        tests: Among :data:`TESTS`.
+        tests: Among :data:`TESTS` and :data:`PUBLISHED`.
         imputers: Of the removal test; the first one also serves the other tests that hide.
         hiding: Black value, seed and batch size of all tests that hide.
         budget_s: Seconds that everything may take: cases are left out to fit; None is no limit.
@@ -149,6 +159,29 @@ def _removal(work: Suite) -> None:
         )
         work.curves.append(curves)
         _put(work, f"removal_gain/{imputer}", numbers=curves.removal_gain())
+        for quantity in ("logit", "accuracy"):
+            gain = curves.removal_gain(quantity)
+            _put(work, f"{quantity}_removal_gain/{imputer}", numbers=gain)
+
+
+def _rise(work: Suite) -> None:
+    """Measure insertion and deletion."""
+    areas = rise_areas(
+        work.model, work.images, maps=work.stacked, targets=work.targets,
+        hiding=work.settings.hiding,
+    )  # fmt: skip
+    _put(work, "deletion_error", numbers=areas.deletion_error)
+    _put(work, "insertion_score", numbers=areas.insertion_score)
+
+
+def _chefer(work: Suite) -> None:
+    """Measure positive and negative perturbation."""
+    areas = chefer_areas(
+        work.model, work.images, maps=work.stacked, targets=work.targets,
+        hiding=work.settings.hiding,
+    )  # fmt: skip
+    _put(work, "positive_perturbation_error", numbers=areas.positive)
+    _put(work, "negative_perturbation_score", numbers=areas.negative)
 
 
 def _put(work: Suite, test: str, *, numbers: Float[np.ndarray, "method case"]) -> None:
@@ -182,10 +215,13 @@ def _contrast(work: Suite) -> None:
     for name, method in work.functions.items():
         specific = name in work.explainers and all_methods()[name].class_specific
         work.values["contrast_score", name] = (
-            class_contrast(work.model, work.images, method=method, targets=work.targets)
+            class_contrast(
+                work.model, work.images, method=method, targets=work.targets,
+                original=work.maps[name],
+            )
             if specific
             else np.zeros(len(work.images))
-        )
+        )  # fmt: skip
 
 
 def _mosaic(work: Suite) -> None:
@@ -204,7 +240,7 @@ def _stability(work: Suite) -> None:
     """Change the pictures a little."""
     for name, method in work.functions.items():
         found = stability(
-            work.model, work.images, method=method, targets=work.targets,
+            work.model, work.images, method=method, targets=work.targets, original=work.maps[name],
             seed=work.settings.hiding.seed,
         )  # fmt: skip
         work.values["stability_score", name] = found.stability_score
@@ -215,14 +251,14 @@ def _randomization(work: Suite) -> None:
     """Shuffle all weights in a copy; a shuffled model that breaks a method says nothing of it."""
     for name, method in work.functions.items():
         try:
-            found = randomization(
+            found = randomization_error(
                 work.model, work.images, method=method, targets=work.targets,
-                seed=work.settings.hiding.seed,
-            )["all"]  # fmt: skip
+                original=work.maps[name], seed=work.settings.hiding.seed,
+            )  # fmt: skip
         except (InputError, CaptureError, ArithmeticError) as error:
             work.refused[f"randomization_error of {name}"] = str(error)
             continue
-        work.values["randomization_error", name] = np.abs(found)
+        work.values["randomization_error", name] = found
 
 
 def _completeness(work: Suite) -> None:
@@ -265,5 +301,7 @@ RUN = {
     "randomization": _randomization,
     "completeness": _completeness,
     "localization": _localization,
+    "rise": _rise,
+    "chefer": _chefer,
 }
 """The tests by name."""

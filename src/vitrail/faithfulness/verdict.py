@@ -1,11 +1,11 @@
 """From numbers to what a reader is told: bands, strips, one recommendation with its limits.
 
-Rule ``verdict-1``. A map fails, and is greyed with the reason, if its method's maps hardly change
-when all weights are shuffled, if the method's removal gain is not above that of the best control by
-its whole interval (pictures paired), or if the map is constant. A random order gains 0 on average
-by construction, so that ``removal_gain`` is the gain over random. A method is recommended if it is
-class-specific, does not fail, and has the best mean rank of those; the paired difference of removal
-gain to the next one says whether that is more than chance.
+Rule ``verdict-2``. A map fails, and is greyed with the reason, if half of its method's maps is
+there without the learned weights (``randomization-2``), if the method's removal gain is not above
+that of the best control by its whole interval (pictures paired), or if the map is constant. A
+random order gains 0 on average by construction, so that ``removal_gain`` is the gain over random. A
+method is recommended if it is class-specific, does not fail, and has the best mean rank of those;
+the paired difference of removal gain to the next one says whether that is more than chance.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ def failures(work: Suite, name: str, *, tables: Tables, passed: Mapping[str, boo
     why = []
     gain = main_gain(work)
     if not passed.get(name, True):
-        why.append("the map hardly changes when all weights are shuffled")
+        why.append("half of the map or more is there when all weights are shuffled")
     over = tables.get(f"over_controls/{gain}", {}).get(name)
     if over is not None and not (over.low if np.isfinite(over.low) else over.value) > 0:
         control = work.best_control[gain].replace("_", " ")
@@ -151,9 +151,27 @@ def recommend(
     )
     if len(good) > 1:
         limits.append(_against(work, best, second=good[1], gain=gain, clusters=clusters))
+    limits += other_hidings(tables, best, gain=gain)
     if cell.reason:
         limits.append(f"{cell.reason[0].upper()}{cell.reason[1:]}.")
     return Recommendation(method=best, reason=reason, limits=tuple(limits))
+
+
+def other_hidings(tables: Tables, name: str, *, gain: str) -> list[str]:
+    """Say under which other imputers a method's gain is not surely above the best control's."""
+    said = []
+    for test, row in tables.items():
+        kind, _, hidden = test.partition("/")
+        if kind != "over_controls" or hidden == gain or name not in row:
+            continue
+        cell = row[name]
+        if not cell.low > 0:
+            said.append(
+                f"Hidden by {hidden.partition('/')[2].replace('_', ' ')}, its gain is not surely "
+                f"above the best control's (difference {cell.value:.3f}, {cell.low:.3f} to "
+                f"{cell.high:.3f}): the order holds for the first way of hiding alone."
+            )
+    return said
 
 
 def _against(work: Suite, best: str, *, second: str, gain: str, clusters: Clusters) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import read_stored
 from vitrail.data.split import analysis_unit
 from vitrail.data.volumes import VolumeDataset
+from vitrail.errors import InputError
 from vitrail.faithfulness.bench import METHODS, bench
-from vitrail.faithfulness.imputers import Hiding
+from vitrail.faithfulness.imputers import IMPUTERS, Hiding, Imputer
 from vitrail.faithfulness.record import Bench
-from vitrail.faithfulness.suite import BenchSettings
+from vitrail.faithfulness.suite import RUN, TESTS, BenchSettings
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import read_plan
@@ -35,20 +36,38 @@ class Asked:
 
     Attributes:
         methods: Names in :func:`vitrail.explain.methods`.
+        tests: Among :data:`~vitrail.faithfulness.suite.RUN`.
+        imputers: What stands where a patch was; the first one serves all tests that hide.
+        target: Whether the class explained is the predicted one or the label.
         cases: Test cases at most, drawn at random.
         budget_s: Seconds that it may take; cases are left out to fit. None is no limit.
     """
 
     methods: tuple[str, ...] = METHODS
+    tests: tuple[str, ...] = TESTS
+    imputers: tuple[Imputer, ...] = BenchSettings().imputers
+    target: Literal["predicted", "label"] = "predicted"
     cases: int = 100
     budget_s: float | None = None
 
     @classmethod
-    def read(cls, methods: str, *, cases: int, budget_minutes: float | None) -> "Asked":
-        """Read the command line's words: methods with commas between, empty for the default."""
-        names = tuple(methods.replace(" ", "").split(",")) if methods else METHODS
+    def read(cls, *, budget_minutes: float | None, **words: str | int) -> "Asked":
+        """Read the command line's words: names with commas between, the default where empty.
+
+        Raises:
+            InputError: If there is no such imputer.
+        """
+        given: dict[str, Any] = {name: word for name, word in words.items() if word}
+        for name in {"methods", "tests", "imputers"} & set(given):
+            given[name] = tuple(given[name].replace(" ", "").split(","))
+        for name in given.get("imputers", ()):
+            if name not in IMPUTERS:
+                rule = f"known are {', '.join(IMPUTERS)}"
+                raise InputError("--imputers", repr(name), rule, "choose among them")
+        if given.get("tests") == ("all",):
+            given["tests"] = tuple(RUN)
         seconds = None if budget_minutes is None else 60 * budget_minutes
-        return cls(methods=names, cases=cases, budget_s=seconds)
+        return cls(budget_s=seconds, **given)
 
 
 def bench_run(
@@ -88,7 +107,9 @@ def bench_run(
         found = _tested(tested, model, order=order, groups=groups, asked=asked, progress=progress)
         names = [tested.cases[place].case_id for place in order][: found.num_cases]
         weights = cast("dict[str, Any]", read_json(description))["weights_sha256"]
-        content = {**found.to_json(names), "model": "vit", "weights_sha256": weights}
+        settings = {**found.settings, "target": asked.target}
+        content = {**found.to_json(names), "settings": settings}
+        content |= {"model": "vit", "weights_sha256": weights}
         write_json(run.faithfulness, content)
         _mark(run, found, names, chosen=plan.explanation.value)
         return {"faithfulness": str(run.faithfulness), "summary": sentences(found)}
@@ -115,14 +136,20 @@ def _tested(
     """Run the bench on some test cases."""
     cases = [tested.cases[place] for place in order]
     by_patient = analysis_unit(cases) == "patient"
-    hiding = Hiding(black=_black(tested.preprocessing))
+    settings = BenchSettings(
+        tests=asked.tests,
+        imputers=asked.imputers,
+        hiding=Hiding(black=_black(tested.preprocessing)),
+        budget_s=asked.budget_s,
+    )
     return bench(
         model,
         torch.stack([tested[int(place)][0] for place in order]),
+        targets=[tested.labels[place] for place in order] if asked.target == "label" else None,
         methods=asked.methods,
         masks=_masks(tested, order),
         groups=[groups[case.case_id] for case in cases] if by_patient else None,
-        settings=BenchSettings(hiding=hiding, budget_s=asked.budget_s),
+        settings=settings,
         progress=progress,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vitrail.errors import InputError
 from vitrail.faithfulness.conformance import CONFORMS, SEED, Conformance, Explainer, conformance
-from vitrail.faithfulness.planted import LARGEST_MOTIF, STEPS, plant
+from vitrail.faithfulness.planted import LARGEST_MOTIF, STEPS, Evidence, plant
 from vitrail.faithfulness.planted import train_tiny_vit as train
 from vitrail.pipeline.ledger import Result
 from vitrail.records import Progress, no_progress
@@ -19,6 +19,8 @@ def judge_explainers(
     *,
     cases: int = CASES,
     largest: int = LARGEST_MOTIF,
+    evidence: Evidence = "amount",
+    seed: int = 0,
     steps: int = STEPS,
     progress: Progress = no_progress,
 ) -> Result:
@@ -28,6 +30,8 @@ def judge_explainers(
         explainer: ``path.to:function`` of (model, images, class) → maps on the patch grid.
         cases: Pictures.
         largest: Largest side of a motif in patches.
+        evidence: What a label means, see :mod:`vitrail.faithfulness.planted`.
+        seed: Of the model's weights and of the pictures that it learns from.
         steps: Of the training.
         progress: Told of every step.
 
@@ -35,13 +39,15 @@ def judge_explainers(
         InputError: If the explainer cannot be found or returns something else.
     """
     explainers = {explainer: find(explainer)} if explainer else {}
-    model = train(steps=steps, progress=progress)
+    model = train(seed=seed, steps=steps, evidence=evidence, progress=progress)
     pictures = plant(cases, seed=SEED, largest=largest)
     rows = conformance(model, pictures, explainers=explainers, progress=progress)
     return {
         "rows": [row.to_json() for row in rows],
         "cases": cases,
         "largest": largest,
+        "evidence": evidence,
+        "seed": seed,
         "conforms_at": CONFORMS,
         "summary": table(rows),
     }

@@ -240,29 +240,35 @@ class _Frame:
         )
 
 
-def bars(rows: Sequence[tuple[str, Number, Number, Number, int]], *, title: str) -> Markup:
-    """Draw points with intervals on one scale from 0 to 1, one row each.
+def bars(
+    rows: Sequence[tuple[str, Number, Number, Number, int]],
+    *,
+    title: str,
+    scale: Axis = Axis(name="", low=0.0, high=1.0),
+) -> Markup:
+    """Draw points with intervals on one scale, one row each.
 
     Args:
         rows: (name, value, low, high, style), from top to bottom; NaN is left blank.
         title: What the figure shows, read aloud by screen readers.
+        scale: The scale; by default from 0 to 1.
 
     Returns:
         An ``<svg>`` element.
     """
-    left, row_height = 140, 28
+    left, row_height = max(140, 24 + 7 * max(len(row[0]) for row in rows)), 28
     height = row_height * len(rows) + 34
     across = _WIDTH - left - 14
 
     def at(value: Number) -> str:
-        return _number(left + min(max(value, 0.0), 1.0) * across)
+        return _number(left + _fraction(value, scale) * across)
 
     parts = [
         Markup(
             '<path class="grid" d="M{0} 4V{1}"/><text x="{0}" y="{2}" text-anchor="middle">{3}'
             "</text>"
         ).format(at(tick), height - 26, height - 10, _label(tick))
-        for tick in UNIT
+        for tick in scale.ticks
     ]
     for place, (name, value, low, high, style) in enumerate(rows):
         middle = 18 + row_height * place

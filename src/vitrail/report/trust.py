@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vitrail.report.charts import Figure
+from vitrail.report.charts import QUIET, Figure
 from vitrail.report.contents import Contents, Object
-from vitrail.report.figures import UNIT, Axis, Series, chart, nice_axis
+from vitrail.report.figures import UNIT, Axis, Series, bars, chart, nice_axis
 from vitrail.report.results import Headline, metrics_table
 from vitrail.report.tables import csv_address, interval, number, plain
 
@@ -66,6 +66,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _words(name: str) -> str:
+    """Write names of methods as words."""
+    return name.replace("_", " ")
+
+
 def _percent(share: float, *, digits: int = 0) -> str:
     """Write a share in percent."""
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
@@ -85,7 +90,7 @@ class Trust:
         warnings: Sentences that belong beside the table.
         refused: (method or test, reason).
         settings: What was chosen, in words.
-        figures: The curves behind the removal gain, one figure a way of hiding patches.
+        figures: The ranks, and the curves behind the removal gain, two a way of hiding patches.
     """
 
     opening: str
@@ -109,7 +114,7 @@ def trust(contents: Contents) -> Trust | None:
     methods = [str(name) for name in bench.get("methods") or ()]
     controls = tuple(str(name) for name in bench.get("controls") or ())
     by_method = {
-        name: {test: row[name] for test, row in tables.items() if name in row}
+        _words(name): {test: row[name] for test, row in tables.items() if name in row}
         for name in (*methods, *controls)
     }
     unit = str(bench.get("unit", "picture"))
@@ -120,15 +125,48 @@ def trust(contents: Contents) -> Trust | None:
         f"{unit}{'' if unit.endswith('s') else 's'}.",
         table=metrics_table(by_method, unit=unit),
         methods=tuple(_method(bench, name) for name in methods),
-        controls=controls,
-        recommendation=f"Look at {advice['method'].replace('_', ' ')} first. {advice['reason']}"
+        controls=tuple(map(_words, controls)),
+        recommendation=_words(f"Look at {advice['method']} first. {advice['reason']}")
         if advice.get("method")
         else str(advice.get("reason", "")),
-        limits=tuple(map(str, advice.get("limits") or ())),
+        limits=tuple(_words(str(one)) for one in advice.get("limits") or ()),
         warnings=tuple(map(str, bench.get("warnings") or ())),
         refused=tuple((name, str(why)) for name, why in (bench.get("refused") or {}).items()),
         settings=plain(bench.get("settings") or {}),
-        figures=tuple(_removal(bench, methods=methods, controls=controls)),
+        figures=(*_ranks(bench, methods), *_removal(bench, methods=methods, controls=controls)),
+    )
+
+
+def _ranks(bench: Object, methods: list[str]) -> Iterator[Figure]:
+    """Draw each method's mean place over the tests, from its best to its worst."""
+    ranks: Mapping[str, Object] = bench.get("ranks") or {}
+    specific: Mapping[str, bool] = bench.get("class_specific") or {}
+    drawn = [name for name in methods if name in ranks]
+    if len(drawn) < 2:
+        return
+    rows = [
+        (
+            _words(name),
+            float(ranks[name]["mean"]),
+            float(ranks[name]["best"]),
+            float(ranks[name]["worst"]),
+            0 if specific.get(name) else QUIET,
+        )
+        for name in drawn
+    ]
+    words = "; ".join(
+        f"{name} {mean:.1f} ({best:g} to {worst:g})" for name, mean, best, worst, _ in rows
+    )
+    yield Figure(
+        name="Ranks over the tests",
+        drawing=bars(
+            rows,
+            title=f"Mean rank, best and worst: {words}.",
+            scale=nice_axis("rank", [1, len(drawn)], whole=True),
+        ),
+        caption="Dot: mean place over the tests of faithfulness; line: from the best place to the "
+        "worst. 1 is best. Lines that overlap: the tests do not agree on one winner. Grey: knows "
+        "no class.",
     )
 
 
@@ -145,7 +183,7 @@ def _removal(bench: Object, *, methods: list[str], controls: tuple[str, ...]) ->
                 _curve(name, curves[name][order], fractions=fractions, style=place)
                 for place, name in enumerate(drawn)
             ]
-            name = f"Hiding by {hiding.replace('_', ' ')}, {order} relevant first"
+            name = f"Hiding by {_words(hiding)}, {order} relevant first"
             good = "falls early" if order == "most" else "stays high for long"
             values = [end for line in lines for _, low, high in line.band for end in (low, high)]
             yield Figure(
@@ -167,7 +205,7 @@ def _curve(
 ) -> Series:
     """Make a line of its steps ``[height, low, high]``."""
     return Series(
-        name=name.replace("_", " "),
+        name=_words(name),
         points=[(x, step[0]) for x, step in zip(fractions, steps, strict=False)],
         style=style,
         band=[(x, step[1], step[2]) for x, step in zip(fractions, steps, strict=False)],

@@ -14,6 +14,7 @@ from vitrail.faithfulness.bench import bench, forecast
 from vitrail.faithfulness.controls import CONTROLS
 from vitrail.faithfulness.planted import plant, tiny_vit
 from vitrail.faithfulness.suite import BenchSettings
+from vitrail.faithfulness.verdict import is_ranked
 
 SETTINGS = BenchSettings()
 
@@ -39,6 +40,34 @@ def test_every_table_holds_every_method_and_every_control(found):
                  "sensitivity_n_score", "contrast_score", "stability_score",
                  "randomization_error", "pointing_score", "outside_error"):  # fmt: skip
         assert set(found.tables[test]) == {"relevance", "rollout", *CONTROLS}, test
+
+
+def test_areas_of_published_protocols_stand_in_the_table_where_they_are_asked_for(planted, found):
+    model, images, _ = planted
+    areas = ("deletion_error", "insertion_score", "positive_perturbation_error",
+             "negative_perturbation_score")  # fmt: skip
+    assert not set(areas) & set(found.tables)
+    asked = BenchSettings(tests=("rise", "chefer"))
+    tables = bench(model, images[:2], methods=("relevance",), settings=asked).tables
+    assert set(tables) == set(areas)
+    for test in areas:
+        assert set(tables[test]) == {"relevance", *CONTROLS}
+        assert all(0 <= cell.value <= 90 for cell in tables[test].values())
+
+
+def test_gains_of_logit_and_accuracy_stand_beside_and_do_not_rank(found):
+    for test in ("logit_removal_gain/blur", "accuracy_removal_gain/token_drop"):
+        assert set(found.tables[test]) == {"relevance", "rollout", *CONTROLS}
+        assert not is_ranked(test)
+
+
+@pytest.mark.parametrize("imputer", ["noise", "linear", "mean", "black"])
+def test_every_imputer_can_be_asked_for(planted, imputer):
+    model, images, _ = planted
+    asked = BenchSettings(tests=("removal",), imputers=(imputer,))
+    found = bench(model, images[:2], methods=("relevance",), settings=asked)
+    assert f"removal_gain/{imputer}" in found.tables
+    assert list(found.curves) == [imputer]
 
 
 def test_the_record_is_valid_json_by_its_schema(found):

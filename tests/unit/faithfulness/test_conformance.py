@@ -105,6 +105,21 @@ def test_an_explainer_that_returns_another_shape_is_told_what_is_needed(model, p
         call_explainer(lambda m, images, c: images[:, 0], model, pictures=pictures)
 
 
-def test_a_model_that_has_not_learned_its_task_is_refused():
-    with pytest.raises(TrainingError, match="labels of new pictures are right"):
-        train_tiny_vit(steps=2)
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        ("amount", "of the variance of the true logits of new pictures is explained"),
+        ("presence", "of the labels of new pictures are right"),
+    ],
+)
+def test_a_model_that_has_not_learned_its_task_is_refused(evidence, said):
+    with pytest.raises(TrainingError, match=said):
+        train_tiny_vit(steps=2, evidence=evidence)
+
+
+def test_every_patch_of_a_motif_adds_one_half_to_its_true_logit(pictures):
+    patches = pictures.causes.sum(dim=(2, 3))
+    chance = pictures.labels("amount")
+    assert torch.allclose(chance, torch.sigmoid((patches - 4) / 2))
+    assert torch.equal(chance.logit().ge(0.1), patches > 4)
+    assert torch.equal(pictures.labels("presence"), (patches > 0).float())

@@ -170,3 +170,24 @@ def test_curves_begin_at_the_untouched_answer(tiny):
             model, images, maps=maps, targets=np.full(4, 2), hiding=Hiding(imputer=imputer)
         )
         np.testing.assert_allclose(curves.most["logit"][0, :, 0], logits[:, 2], atol=1e-9)
+
+
+class Crowded(torch.nn.Module):
+    """A model that runs out of memory above two pictures at once."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images):
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.inner(images)
+
+
+def test_where_memory_ends_fewer_variants_are_asked_at_once(linear, caplog):
+    model, images, perfect = linear
+    crowded = Crowded(model).eval()
+    found = gains(crowded, images, perfect[None])
+    np.testing.assert_allclose(found, gains(model, images, perfect[None]))
+    assert "out of memory: going on with 2 images at a time" in caplog.text

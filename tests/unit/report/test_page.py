@@ -435,6 +435,11 @@ def test_the_bench_fills_the_trust_section(make_run):
     assert Tags(page).open == []
 
 
+def test_ranks_are_drawn_from_the_best_to_the_worst(make_run):
+    page = build(make_run(cases=24, methods=("libra",)))
+    assert "Mean rank, best and worst: rollout 1.5 (1 to 2); libra 1.5 (1 to 2)." in page
+
+
 def test_removal_curves_are_drawn_of_both_orders_with_every_method_in_the_file(make_run):
     page = build(make_run(cases=24, methods=("libra",)))
     text = text_of(page)
