@@ -11,7 +11,7 @@ from vitrail.cli import app
 
 VERBS = (
     "inspect", "plan", "train", "evaluate", "explain", "report", "compare", "predict",
-    "run", "demo", "doctor",
+    "run", "demo", "fetch", "doctor",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_help_names_every_verb_and_imports_no_torch():
 def test_the_help_of_each_verb_tells_what_it_reads_and_writes_with_an_example(verb):
     text = " ".join(invoke(verb, "--help").stdout.split())
     assert "Writes" in text or "writes" in text
-    assert "Reads" in text or verb == "demo"
+    assert "Reads" in text or verb in ("demo", "fetch")
     assert f"vitrail {verb}" in text
     assert "--json" in text
     assert "--debug" in text
@@ -115,3 +115,16 @@ def _picture(path):
     from PIL import Image
 
     Image.new("L", (32, 32), 90).save(path)
+
+
+def test_fetch_lists_the_sets_as_one_object():
+    told = json.loads(invoke("fetch", "list", "--json").stdout)
+    assert "kather2016" in {row["name"] for row in told["sets"]}
+    assert "licence" in told["sets"][0]
+
+
+def test_fetch_shows_a_card_and_downloads_nothing_without_a_yes():
+    done = invoke("fetch", "beans")
+    assert done.exit_code == 2
+    assert "licence: MIT" in done.stderr
+    assert "nothing is downloaded unasked" in done.stderr

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vitrail.data.catalog import Card, RemoteFile, cards, find
 from vitrail.data.extras import load
@@ -12,7 +12,7 @@ from vitrail.data.fetch import Fetched, download, extract, is_archive
 from vitrail.errors import DataError, InputError
 from vitrail.pipeline.ledger import Result
 from vitrail.records import Progress, no_progress
-from vitrail.runfolder import write_json
+from vitrail.runfolder import read_json, write_json
 
 Confirm = Callable[[Sequence[str]], bool]
 """Shows sentences and asks whether to go on."""
@@ -73,25 +73,33 @@ def fetch_card(
     if not card.files:
         rule = "it cannot be downloaded without you"
         raise InputError(card.name, card.title, rule, f"{card.account} ({card.homepage})")
-    _agree(confirm, _sentences(card, variant))
-    came = [_fetch_file(file, to, progress) for file in card.variant(variant)]
-    about = {
-        "name": card.name,
-        "title": card.title,
-        "licence": card.licence,
-        "citation": card.citation,
-        "faults": list(card.faults),
-        "files": [asdict(file) for file in came],
-        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    write_json(to / ABOUT, about)
+    came = _there(to, card)
+    due = [file for file in card.variant(variant) if file.name not in {one.name for one in came}]
+    if due:
+        _agree(confirm, _sentences(card, variant))
+    about: dict[str, Any] = card.model_dump(include={"name", "title", "licence", "citation"})
+    about["faults"] = list(card.faults)
+    for file in due:
+        came.append(_fetch_file(file, to, progress))
+        about["files"] = [asdict(one) for one in came]
+        about["fetched"] = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(to / ABOUT, about)
     source = to / card.run if card.run else to
     if not any(is_archive(Path(file.name)) for file in came):
-        source = to / came[0].name
+        source = to / card.variant(variant)[0].name
     patients = f" --patient-from '{card.patient_from}'" if card.patient_from else ""
     said = [_verdict(file) for file in came]
     said.append(f"next: vitrail run '{source}' --out run1{patients}")
     return {**about, "folder": str(to), "source": str(source), "summary": said}
+
+
+def _there(to: Path, card: Card) -> list[Fetched]:
+    """List the files of a set that an earlier call fetched into a folder."""
+    if not (to / ABOUT).exists():
+        return []
+    about = cast("Mapping[str, Any]", read_json(to / ABOUT))
+    files = about.get("files", ()) if about.get("name") == card.name else ()
+    return [Fetched(**one) for one in files]
 
 
 def _agree(confirm: Confirm, said: Sequence[str]) -> None:
@@ -134,7 +142,7 @@ def _sentences(card: Card, variant: str) -> list[str]:
         sizes = [file.bytes for file in card.variant(variant)]
         known = [size for size in sizes if size is not None]
         size = _size(sum(known)) if len(known) == len(sizes) else "unknown before the download"
-        said.append(f"download: {len(sizes)} files, {size}")
+        said.append(f"download: {len(sizes)} file{'s' * (len(sizes) > 1)}, {size}")
     variants = list(dict.fromkeys(file.variant for file in card.files if file.variant))
     if variants:
         others = ", ".join(f"{card.name}_{one}" for one in variants[1:])

@@ -122,6 +122,25 @@ def test_a_set_comes_whole_checked_and_ready_to_run(server, tmp_path):
     assert told["summary"][-1].startswith("next: vitrail run")
 
 
+def test_what_is_there_already_is_not_fetched_again(server, tmp_path):
+    first = verbs.fetch_card(card(server), to=tmp_path / "leaves", confirm=agree)
+    again = verbs.fetch_card(card(server), to=tmp_path / "leaves", confirm=lambda said: False)
+    assert len(server.requests) == 1
+    assert again["summary"] == first["summary"]
+
+
+def test_files_that_came_before_a_cut_are_kept(server, tmp_path):
+    two = card(server)
+    second = RemoteFile(url=server.url.replace("set", "more"), name="more.npz")
+    both = two.model_copy(update={"files": (*two.files, second)})
+    server.cuts = [None] + [2000] * 5
+    with pytest.raises(DataError, match="failed 5 times"):
+        verbs.fetch_card(both, to=tmp_path / "leaves", confirm=agree)
+    verbs.fetch_card(both, to=tmp_path / "leaves", confirm=agree)
+    assert server.requests[-1] == "bytes=10000-"
+    assert (tmp_path / "leaves" / "more.npz").read_bytes() == server.content
+
+
 def test_a_cut_connection_is_gone_on_with_where_it_was_cut(server, tmp_path):
     server.cuts = [5000, 3000]
     verbs.fetch_card(card(server), to=tmp_path / "leaves", confirm=agree)
@@ -216,4 +235,4 @@ def test_the_list_and_a_card_are_shown():
     said = verbs.show_set("pathmnist_64")["summary"]
     assert any("known fault: Mean color alone" in one for one in said)
     assert any("pathmnist at 64 px" in one for one in said)
-    assert "download: 1 files, unknown before the download" in said
+    assert "download: 1 file, unknown before the download" in said

@@ -1,7 +1,9 @@
 """Bad input: exit code 2 and one message with argument, what came, the rule, the remedy."""
 
 import json
+from importlib.resources import files
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -134,3 +136,25 @@ def test_a_leaking_split_is_refused_unless_a_reason_is_given(folder):
     assert "patient 'same' is in test and train" in " ".join(done.stderr.split())
     assert "--accept-leakage" in done.stderr
     assert not (run / "split.csv").exists()
+
+
+def test_a_known_public_set_is_named_with_its_faults(tmp_path):
+    for seed, label in enumerate(("lung_aca", "lung_n", "lung_scc") * 3):
+        picture(tmp_path / "data" / label / f"{seed}.png", seed)
+    done = invoke("inspect", tmp_path / "data", "--out", tmp_path / "run")
+    assert "this looks like LC25000" in done.stdout
+    assert "made from 250 originals" in done.stdout
+    audit = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert audit["known_set"]["name"] == "lc25000"
+    jsonschema.validate(
+        audit, json.loads((files("vitrail") / "schemas" / "audit.json").read_text())
+    )
+
+
+def test_patients_out_of_paths_are_kept_by_a_second_call(folder):
+    options = ("--out", folder.parent / "run", "--patient-from", r"/(\d)\d\.png$")
+    assert invoke("inspect", folder, *options).exit_code == 0
+    table = (folder.parent / "run" / "cohort.csv").read_text()
+    assert "a/00,a/00.png,a,0," in table
+    assert invoke("inspect", folder, *options[:2]).exit_code == 0
+    assert (folder.parent / "run" / "cohort.csv").read_text() == table

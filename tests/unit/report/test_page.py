@@ -281,6 +281,13 @@ def test_unknown_patients_are_said_in_the_summary_the_certificate_and_the_limits
     assert "Patients are unknown." in text
 
 
+def test_the_faults_of_a_known_public_set_stand_among_the_limits(make_run):
+    run = make_run(cases=24)
+    known = {"name": "x", "title": "Set X", "faults": ["Slides are on both sides."]}
+    write_json(run.audit, {**read_json(run.audit), "known_set": known})
+    assert "Known of Set X: Slides are on both sides." in text_of(build(run))
+
+
 def test_known_patients_are_not_called_unknown_where_the_numbers_are_by_image(make_run):
     run = make_run(cases=24)
     write_json(run.evaluation, {**read_json(run.evaluation), "unit": "image"})
