@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from vitrail import __version__
-from vitrail.cli import explanation, fetching, numbers, preparation, start
+from vitrail.cli import explanation, fetching, guiding, numbers, preparation, start
 
 app = typer.Typer(
     name="vitrail",
@@ -43,6 +43,7 @@ for _verb in (
     explanation.predict,
     start.run,
     start.demo,
+    guiding.guided,
     explanation.bench,
     explanation.conformance,
     fetching.fetch,
