@@ -1,4 +1,4 @@
-"""``vitrail demo --guided``: the two-stage classifier on generated chests, from DICOM to numbers."""
+"""``vitrail demo --guided``: the two-stage classifier on generated chests, from DICOM on."""
 
 import logging
 from dataclasses import dataclass
