@@ -57,8 +57,7 @@ def test_finished_trainings_are_kept_when_more_is_asked(demo):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
-def test_a_study_needs_a_trained_run_of_volumes(demo, tmp_path):
-    folder, _ = demo
+def test_a_study_needs_a_trained_run_of_volumes(tmp_path):
     done = invoke("guided", tmp_path)
     assert done.exit_code == 2
     assert "no cohort" in done.stderr or "cohort.csv" in done.stderr

@@ -9,7 +9,7 @@ from vitrail.data.thorax import chest_volumes
 from vitrail.models.zoo import CNN_LADDER, SMALL_VIT
 from vitrail.pipeline.guided import Wanted, guided
 from vitrail.pipeline.ledger import Result
-from vitrail.pipeline.rules import Request
+from vitrail.pipeline.request import Request
 from vitrail.pipeline.run import run
 from vitrail.records import Progress, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
