@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from vitrail import __version__
-from vitrail.cli import explanation, fetching, numbers, preparation, start, tuning
+from vitrail.cli import explanation, fetching, guiding, numbers, preparation, start, tuning
 
 app = typer.Typer(
     name="vitrail",
@@ -44,6 +44,7 @@ for _verb in (
     explanation.predict,
     start.run,
     start.demo,
+    guiding.guided,
     explanation.bench,
     explanation.conformance,
     fetching.fetch,

@@ -54,6 +54,12 @@ def demo(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Tiny: a check of the path, not of the numbers.")
     ] = False,
+    guided: Annotated[
+        bool,
+        typer.Option(
+            "--guided", help="Generated DICOM series instead, and the guided classifier on them."
+        ),
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -65,7 +71,10 @@ def demo(
     Example: `vitrail demo --out demo`
     """
     with speaking(as_json=as_json, debug=debug, out=out / "run") as (progress, show):
-        from vitrail.pipeline.demo import demo as verb
+        if guided:
+            from vitrail.pipeline.guided_demo import guided_demo as verb
+        else:
+            from vitrail.pipeline.demo import demo as verb
 
         show(verb(out, smoke=smoke, command=command_line(), progress=progress))
 

@@ -67,9 +67,9 @@ class VolumeDataset(PictureDataset):
         self._stacks: dict[int, Stack] = {}
         self._bytes = 0
 
-    def votes(self) -> Sequence[PictureDataset]:
+    def votes(self) -> list["VolumeDataset"]:
         """Return the dataset once for each evaluation window, sharing what was read."""
-        turned = []
+        turned: list[VolumeDataset] = []
         for vote in range(self.view.votes):
             other = VolumeDataset(
                 self.cases,

@@ -1,0 +1,1 @@
+"""The two-stage classifier: a transformer's map of a picture guides a convolutional network."""

@@ -1,0 +1,265 @@
+"""One fold of the study: maps that never saw their case's label, then every arm's second stage."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from vitrail.data.augment import preset
+from vitrail.data.folds import make_folds
+from vitrail.data.volumes import VolumeDataset
+from vitrail.evaluation.table import read_predictions, write_predictions
+from vitrail.explain import explain
+from vitrail.guided.arms import Arm, control_maps, shuffled
+from vitrail.guided.dataset import GuidedDataset, MapScale
+from vitrail.models import bundle
+from vitrail.models.zoo import ModelSpec, build
+from vitrail.records import Case, Cohort, Predictions, Preprocessing, Progress, SplitName
+from vitrail.training.fit import FitSettings, fit, predict
+
+_BATCH = 16
+Maps = Float[np.ndarray, "case window row column"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """How both stages are built and trained.
+
+    Attributes:
+        vit: Stage one.
+        cnn: Stage two, with as many channels as the picture; the map's is added.
+        vit_fit: Training of stage one.
+        cnn_fit: Training of stage two.
+        preprocessing: Of the volumes.
+        augmentation: Name of a preset, for both stages.
+        inner_folds: Stage-one models that share the out-of-fold maps of the training cases.
+        cache: Folder of decoded volumes.
+    """
+
+    vit: ModelSpec
+    cnn: ModelSpec
+    vit_fit: FitSettings
+    cnn_fit: FitSettings
+    preprocessing: Preprocessing
+    augmentation: str
+    inner_folds: int = 3
+    cache: Path | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class FoldStudy:
+    """One fold: its cases, its stage one, and the maps that were made so far.
+
+    Attributes:
+        cohort: All cases.
+        split: The part of each case.
+        groups: Cluster of each case.
+        number: Of the fold.
+        stages: How the models are built and trained.
+        outer: Stage one as it was trained on this fold's training cases.
+        folder: Keeps inner models and predictions, so that a stopped study goes on.
+        seconds: What each kind of work took in this sitting.
+    """
+
+    cohort: Cohort
+    split: Mapping[str, SplitName]
+    groups: Mapping[str, str]
+    number: int
+    stages: Stages
+    outer: nn.Module
+    folder: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    _maps: dict[tuple[str, bool, SplitName], Maps] = field(default_factory=dict)
+
+    def run(self, arm: Arm, *, seed: int, progress: Progress) -> list[Predictions]:
+        """Train one arm's second stage, or read what it said before.
+
+        Args:
+            arm: What fills the map channel.
+            seed: Of the weights, the order and the augmentation.
+            progress: Told of each step.
+
+        Returns:
+            What it says of the validation and the test cases, averaged over their windows.
+        """
+        folder = self.folder / arm.name.replace(" ", "-") / f"seed{seed}"
+        said = folder / "predictions.csv"
+        if said.exists():
+            return list(read_predictions(said))
+        parts: tuple[SplitName, ...] = ("train", "validation", "test")
+        maps = {part: self.maps(arm, part, seed=seed) for part in parts}
+        scale = MapScale.learn(maps["train"])
+        started = time.perf_counter()
+        model = build(replace(self.stages.cnn, in_chans=self.stages.cnn.in_chans + 1), seed=seed)
+        fit(
+            model,
+            GuidedDataset(
+                self._windows("train"),
+                maps["train"],
+                scale=scale,
+                augment=preset(self.stages.augmentation),
+                seed=seed,
+            ),
+            validation=GuidedDataset(self._windows("validation"), maps["validation"], scale=scale),
+            settings=replace(self.stages.cnn_fit, seed=seed),
+            folder=folder,
+            progress=progress,
+        )
+        self._count("stage two", started)
+        predictions = [
+            self._predictions(arm, part, model=model, maps=maps[part], scale=scale, seed=seed)
+            for part in parts[1:]
+        ]
+        write_predictions(said, predictions)
+        return predictions
+
+    def maps(self, arm: Arm, part: SplitName, *, seed: int) -> Maps:
+        """Return the raw maps of an arm for one part of the split."""
+        windows = self._windows(part)
+        names = [case.case_id for case in windows[0].cases]
+        if arm.source == "method":
+            return self._explained(arm, part)
+        if arm.source == "shuffled":
+            real = self._explained(replace(arm, method="rollout"), part)
+            return shuffled(real, groups=[self.groups[name] for name in names], seed=seed)
+        if arm.source == "mask":
+            inside = [[one.mask(index) for one in windows] for index in range(len(names))]
+            return np.array(inside, dtype=np.float32)
+        rows, columns = self._explained(replace(arm, method="rollout"), part).shape[2:]
+        view = self.stages.preprocessing.volume
+        return control_maps(
+            arm,
+            (len(names), len(windows), rows, columns),
+            tiles=view.grid if view is not None else 1,
+            names=names,
+            seed=seed,
+        )
+
+    def _explained(self, arm: Arm, part: SplitName) -> Maps:
+        """Explain one part: training cases by inner models that did not see them."""
+        key = (arm.method, arm.in_sample, part)
+        if key not in self._maps:
+            windows = self._windows(part)
+            if part != "train" or arm.in_sample:
+                self._maps[key] = self._by(self.outer, windows, arm.method)
+            else:
+                self._maps[key] = self._out_of_fold(windows, arm.method)
+        return self._maps[key]
+
+    def _out_of_fold(self, windows: Sequence[VolumeDataset], method: str) -> Maps:
+        """Explain every training case by the inner model that held it out."""
+        cases = tuple(case for case in windows[0].cases)
+        inner = Cohort(
+            self.cohort.root, tuple(replace(one, split="") for one in cases), self.cohort.classes
+        )
+        folds = make_folds(
+            inner, groups=self.groups, folds=self.stages.inner_folds, seed=self.number
+        )
+        made: Maps | None = None
+        for number, fold in enumerate(folds):
+            model = self._inner(inner, fold, number)
+            held = [place for place, case in enumerate(cases) if fold[case.case_id] == "test"]
+            found = self._by(model, self._some([cases[place] for place in held]), method)
+            if made is None:
+                made = np.zeros((len(cases), *found.shape[1:]), dtype=np.float32)
+            made[held] = found
+        return np.zeros((0, 1, 1, 1), dtype=np.float32) if made is None else made
+
+    def _inner(self, cohort: Cohort, fold: Mapping[str, SplitName], number: int) -> nn.Module:
+        """Train an inner stage one, or load it."""
+        folder = self.folder / "inner" / str(number)
+        if (folder / bundle.DESCRIPTION).exists():
+            return bundle.load(folder).model
+        started = time.perf_counter()
+        stages = self.stages
+        parts = {
+            part: VolumeDataset(
+                [case for case in cohort if fold[case.case_id] == part],
+                cohort.root,
+                preprocessing=stages.preprocessing,
+                classes=cohort.classes,
+                augment=preset(stages.augmentation) if part == "train" else None,
+                seed=stages.vit_fit.seed,
+                cache_dir=stages.cache,
+            )
+            for part in ("train", "validation")
+        }
+        model = build(stages.vit, seed=stages.vit_fit.seed)
+        fit(
+            model,
+            parts["train"],
+            validation=parts["validation"],
+            settings=stages.vit_fit,
+            folder=folder,
+        )
+        self._count("stage one", started)
+        bundle.save(
+            folder,
+            model=model,
+            spec=stages.vit,
+            classes=cohort.classes,
+            preprocessing=stages.preprocessing,
+            extra={"fold": self.number, "inner": number},
+        )
+        return model
+
+    def _by(self, model: nn.Module, windows: Sequence[VolumeDataset], method: str) -> Maps:
+        """Explain every window of every case by one model."""
+        started = time.perf_counter()
+        found = []
+        for one in windows:
+            images = torch.stack([one[index][0] for index in range(len(one))])
+            parts = [
+                explain(model, part, method=method).values for part in torch.split(images, _BATCH)
+            ]
+            found.append(torch.cat(parts).float().cpu().numpy())
+        self._count("maps", started)
+        return np.stack(found, axis=1)
+
+    def _windows(self, part: SplitName) -> list[VolumeDataset]:
+        """Return the cases of one part through each of their windows."""
+        return self._some([case for case in self.cohort if self.split[case.case_id] == part])
+
+    def _some(self, cases: Sequence[Case]) -> list[VolumeDataset]:
+        return VolumeDataset(
+            cases,
+            self.cohort.root,
+            preprocessing=self.stages.preprocessing,
+            classes=self.cohort.classes,
+            cache_dir=self.stages.cache,
+        ).votes()
+
+    def _predictions(
+        self,
+        arm: Arm,
+        part: SplitName,
+        *,
+        model: nn.Module,
+        maps: Maps,
+        scale: MapScale,
+        seed: int,
+    ) -> Predictions:
+        """Average what a second stage says of every window."""
+        windows = self._windows(part)
+        shown = [
+            GuidedDataset(windows, maps, scale=scale, window=window)
+            for window in range(len(windows))
+        ]
+        return Predictions(
+            model=arm.name,
+            seed=seed,
+            fold=self.number,
+            split=part,
+            classes=self.cohort.classes,
+            case_ids=tuple(case.case_id for case in windows[0].cases),
+            y_true=np.array(windows[0].labels),
+            probabilities=np.mean([predict(model, one) for one in shown], axis=0),
+        )
+
+    def _count(self, work: str, started: float) -> None:
+        self.seconds[work] = self.seconds.get(work, 0.0) + time.perf_counter() - started
