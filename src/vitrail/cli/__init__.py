@@ -41,6 +41,7 @@ for _verb in (
     numbers.report,
     numbers.compare,
     explanation.predict,
+    explanation.serve,
     start.run,
     start.demo,
     explanation.bench,

@@ -2,20 +2,23 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.resources import files
 from math import isnan
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 from PIL import Image
 
 from vitrail.color import colorize
 from vitrail.records import label_names
-from vitrail.report import charts, curves, figures, results, sentences, tables
+from vitrail.report import charts, curves, figures, payload, results, sentences, tables
 from vitrail.report import checklist as checklists
 from vitrail.report import trust as trusts
 from vitrail.report.contents import Contents, read
 from vitrail.report.gallery import SAMPLES, Gallery, gallery
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
+from vitrail.report.viewer.script import fingerprint
 from vitrail.runfolder import RunFolder
 
 _HASHED = ("plan", "cohort", "split", "audit", "predictions", "evaluation")
@@ -53,6 +56,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
     """
     contents = read(run)
     shown = gallery(contents)
+    viewer = payload.viewer(contents, shown)
     return (
         templates()
         .get_template("page.html")
@@ -79,6 +83,8 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             external=results.external_sets(contents),
             confusions=charts.confusions(contents),
             gallery=shown,
+            viewer=viewer,
+            allowed=(fingerprint(page_script()), fingerprint(viewer.script)),
             trust=trusts.trust(contents),
             limits=sentences.limits(contents),
             hashes=hashes(contents),
@@ -110,6 +116,8 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["unit"] = sentences.unit
+    environment.globals["page_script"] = page_script()
+    environment.globals["allowed"] = (fingerprint(page_script()),)
     environment.filters.update(
         number=tables.number,
         interval=tables.interval,
@@ -125,6 +133,11 @@ def templates() -> Environment:
     )
     environment.tests["lower_is_better"] = tables.lower_is_better
     return environment
+
+
+def page_script() -> Markup:
+    """Read the script of every page."""
+    return Markup(files("vitrail.report").joinpath("template", "page.js").read_text("utf-8"))  # noqa: S704 (our own file)
 
 
 def _percent(share: float) -> str:
