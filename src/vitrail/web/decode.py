@@ -53,7 +53,7 @@ def decode(path: Path) -> Shaped[np.ndarray, "channel height width"]:
         raise _unreadable(done.stderr.decode(errors="replace").strip()[-300:])
     if done.returncode != 0:
         raise _unreadable("decoding it broke the limits on memory, time or files")
-    return np.load(io.BytesIO(done.stdout), allow_pickle=False)
+    return np.asarray(np.load(io.BytesIO(done.stdout), allow_pickle=False))
 
 
 def _unreadable(came: str) -> UnreadableFileError:

@@ -19,7 +19,7 @@ from secrets import token_urlsafe
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vitrail.errors import InputError
@@ -114,7 +114,7 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        refused = self._refused(scope, headers)
+        refused: Response | None = self._refused(scope, headers)
         if refused is None and self._brings_token(scope):
             refused = self._welcome(scope)
         elif refused is None and not self._has_token(headers):
