@@ -170,9 +170,8 @@ def main():
         print(f"report of 200 cases, two methods: {run.report.stat().st_size / 2**20:.1f} MB")
         spent = hover(browser, run, case_id)
         middle, high = np.percentile(spent, [50, 99])
-        print(
-            f"hover redraw, ViT-B at 224 px: {len(spent)} frames, p50 {middle:.1f} ms, p99 {high:.1f} ms"
-        )
+        frames = f"{len(spent)} frames, p50 {middle:.1f} ms, p99 {high:.1f} ms"
+        print(f"hover redraw, ViT-B at 224 px: {frames}")
         large, small = thousand_cases(folder)
         address, allowed = serving(large)
         times = [first_view(browser, f"{address}?token={allowed.token}") for _ in range(5)]

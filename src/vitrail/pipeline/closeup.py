@@ -146,7 +146,7 @@ def choose(said: Predictions, *, rounds: int = ROUNDS) -> list[str]:
 
 
 def features(
-    model: nn.Module, cases: PictureDataset, indices: Sequence[int], *, batch: int = 16
+    model: nn.Module, cases: PictureDataset, *, indices: Sequence[int], batch: int = 16
 ) -> Float[np.ndarray, "case dim"]:
     """Return what the head reads of some cases, in rows of length one.
 
@@ -231,8 +231,8 @@ def _similar(
     step = max(1, -(-len(training) // MOST_TRAINING))
     chosen = range(0, len(training), step)
     try:
-        known = features(model, training, chosen)
-        found = nearest(features(model, cases, range(len(cases))), known, count=NEIGHBORS)
+        known = features(model, training, indices=chosen)
+        found = nearest(features(model, cases, indices=range(len(cases))), known, count=NEIGHBORS)
     except MethodError as error:
         return f"no similar training cases: {error.came}"
     near = {

@@ -56,7 +56,6 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
     """
     contents = read(run)
     shown = gallery(contents)
-    viewer = payload.viewer(contents, shown)
     return (
         templates()
         .get_template("page.html")
@@ -83,8 +82,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             external=results.external_sets(contents),
             confusions=charts.confusions(contents),
             gallery=shown,
-            viewer=viewer,
-            allowed=(fingerprint(page_script()), fingerprint(viewer.script)),
+            viewer=payload.viewer(contents, shown),
             trust=trusts.trust(contents),
             limits=sentences.limits(contents),
             hashes=hashes(contents),
@@ -117,7 +115,7 @@ def templates() -> Environment:
     )
     environment.globals["unit"] = sentences.unit
     environment.globals["page_script"] = page_script()
-    environment.globals["allowed"] = (fingerprint(page_script()),)
+    environment.globals["allowed"] = fingerprint(page_script())
     environment.filters.update(
         number=tables.number,
         interval=tables.interval,

@@ -23,7 +23,7 @@ from vitrail.report.maps import Legend, Map, placed
 from vitrail.report.pictures import data_uri, read_picture
 from vitrail.report.tables import model_name
 from vitrail.report.trust import strip
-from vitrail.report.viewer.script import script, shell, style
+from vitrail.report.viewer.script import fingerprint, script, shell, style
 from vitrail.runfolder import file_name, read_json
 
 MOST_CLOSE_BYTES = 8_000_000
@@ -42,6 +42,7 @@ class Inlined:
         script: All modules as one.
         run: The run and its cases, JSON.
         close: Close looks by case, JSON.
+        allowed: How the page's content security policy names the script.
     """
 
     style: Markup
@@ -49,6 +50,7 @@ class Inlined:
     script: Markup
     run: Markup
     close: Mapping[str, Markup]
+    allowed: Markup
 
 
 def viewer(contents: Contents, gallery: Gallery) -> Inlined:
@@ -59,6 +61,7 @@ def viewer(contents: Contents, gallery: Gallery) -> Inlined:
         shell=Markup(shell()),  # noqa: S704
         script=Markup(script()),  # noqa: S704
         run=Markup(to_script(payload(contents, gallery))),  # noqa: S704 ("<" is escaped)
+        allowed=Markup(fingerprint(script())),  # noqa: S704 (a hash)
         close={name: Markup(text) for name, text in close.items()},  # noqa: S704 (as run)
     )
 

@@ -98,7 +98,9 @@ class Guard:
         self.app = app
         self.access = access
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(  # noqa: PLR0917 (ASGI's signature)
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Check one request, and add the headers to its answer."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":

@@ -242,7 +242,13 @@ class Session:
         method = self._named(None)
         found = explain(model, image, method=method)
         values = found.values[0].float().numpy()
-        facts = [["trust", "not tested"]]
+        kept = {
+            **values_json(values),
+            "facts": [["trust", "not tested"]],
+            "fails": [],
+            "signed": found.signed,
+            "specific": found.class_specific,
+        }
         return Sent(
             name=name,
             picture=encode(picture),
@@ -254,7 +260,7 @@ class Session:
                 "right": True,
                 "said": [self._said(shares)],
                 "place": place_json(preprocessing, (picture.shape[1], picture.shape[2])),
-                "maps": {method: {**values_json(values), "facts": facts, "fails": []}},
+                "maps": {method: kept},
                 "similar": [],
                 "warning": "; ".join(warning),
             },

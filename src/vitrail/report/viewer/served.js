@@ -88,8 +88,9 @@ async function startServed() {
 
 /** List dropped files, those of dropped folders included. @param {DataTransferItem[]} items @returns {Promise<File[]>} */
 async function dropped(items) {
-  const entries = items.map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-  return (await Promise.all(entries.map(filesOf))).flat();
+  const found_ = items.map((item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
+  const files = found_.map(({ entry, file }) => (entry ? filesOf(entry) : Promise.resolve(file ? [file] : [])));
+  return (await Promise.all(files)).flat();
 }
 
 /** @param {FileSystemEntry} entry @returns {Promise<File[]>} */

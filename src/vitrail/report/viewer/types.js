@@ -7,7 +7,7 @@
  *
  * A map as the record has it: raw float32 values, row by row, in base64.
  * @typedef {{grid: [number, number], values: string, facts?: [string, string][],
- *   fails?: string[]}} StoredMap
+ *   fails?: string[], signed?: boolean, specific?: boolean}} StoredMap
  *
  * Where a picture lies in the model's input: (top, left, bottom, right) of `input` px.
  * @typedef {{box: [number, number, number, number], input: [number, number],

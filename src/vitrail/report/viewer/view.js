@@ -77,7 +77,8 @@ function classViews(state, run, close) {
   const first = of(state.target), second = of(versus);
   if (state.sides === "difference") {
     const difference = first.map((value, place) => value - second[place]);
-    const scale = scaled(state, difference, peak, words);
+    const most = first.map((_, place) => spread(run.classes.map((name) => of(name)[place])));
+    const scale = scaled(state, difference, largest(most), "per case: the largest difference of two classes");
     return [{ ...shared, ...scale, values: difference, signed: true, name: `${method}: ${state.target} rather than ${versus}` }];
   }
   const view = (/** @type {string} */ name, /** @type {Float32Array} */ found) => ({
@@ -95,14 +96,13 @@ function classViews(state, run, close) {
  */
 function mapView(state, run, one) {
   const name = one.maps[state.method] ? state.method : Object.keys(one.maps)[0];
-  const method = run.methods.find((known) => known.name === name);
-  if (!name || !method) return null;
+  if (!name) return null;
   const stored = one.maps[name];
   const values = floatsOf(stored.values);
-  return {
-    values, grid: stored.grid, signed: method.signed, specific: method.specific, name: plainName(name),
-    ...scaled(state, values, method.largest, `per run: 99.5th percentile of ${method.count} maps`),
-  };
+  const method = run.methods.find((known) => known.name === name);
+  const facts = { values, grid: stored.grid, name: plainName(name), specific: method?.specific ?? stored.specific ?? false, signed: method?.signed ?? stored.signed ?? false };
+  if (!method) return { ...facts, ...scaled({ ...state, norm: state.norm === "fixed" ? "fixed" : "image" }, values, 0, "") };
+  return { ...facts, ...scaled(state, values, method.largest, `per run: 99.5th percentile of ${method.count} maps`) };
 }
 
 /**
@@ -117,6 +117,11 @@ function scaled(state, values, shared, words) {
   if (state.norm === "image") return { top: largest(values), scale: `per image: its own peak is ${small(largest(values))}` };
   if (state.norm === "fixed") return { top: state.top, scale: `fixed: ${small(state.top)}` };
   return { top: shared, scale: words };
+}
+
+/** @param {number[]} values */
+function spread(values) {
+  return Math.max(...values) - Math.min(...values);
 }
 
 /** @param {Float32Array} values */
