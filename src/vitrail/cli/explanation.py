@@ -132,17 +132,18 @@ def serve(
     no_token: Annotated[
         bool, typer.Option("--no-token", help="Let everybody on this machine look.")
     ] = False,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Look at a run in the browser, and at new pictures.
 
-    Reads the run folder; writes nothing into it. Prints an address that holds a token: open it.
+    Reads the run folder. Writes nothing into it. Prints an address that holds a token: open it.
     Drop or paste pictures to have them labelled and explained; they are kept in memory until the
     server ends, and can be exported. Listens on this machine alone, and asks no network.
 
     Example: `vitrail serve run1`
     """
-    with speaking(as_json=False, debug=debug, out=run):
+    with speaking(as_json=as_json, debug=debug, out=run) as (_, show):
         if find_spec("starlette") is None or find_spec("uvicorn") is None:
             raise MissingExtraError(
                 "serve",
@@ -152,4 +153,4 @@ def serve(
             )
         from vitrail.web.app import serve as verb
 
-        verb(RunFolder(run), host=host, port=port, with_token=not no_token)
+        verb(RunFolder(run), host=host, port=port, with_token=not no_token, ready=show)

@@ -20,13 +20,13 @@ from vitrail.explain import explain as explain_images
 from vitrail.explain import methods
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
-from vitrail.pipeline.choices import read_plan
+from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.closeup import look_closer
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.pictures import keep
 from vitrail.pipeline.train import dataset
 from vitrail.pipeline.volumes import keep_montage, placement_facts, write_heatmap
-from vitrail.records import Cohort, Progress, no_progress
+from vitrail.records import Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, file_name, read_json
 
 BATCH = 16
@@ -76,8 +76,7 @@ def explain(
         )
         for fold in range(plan.folds.value)
     ]
-    known = {name: "test" if own == "train" else "" for name, own in folds.each[0].items()}
-    training = dataset(cohort, known, plan=plan, part="test", cache=run.cache)
+    training = _training(run, cohort, folds=folds, plan=plan)
     described = [run.require(part.folder / bundle.DESCRIPTION, "train") for part in parts]
     chosen = plan.explanation.value
     method = method or chosen
@@ -96,6 +95,16 @@ def explain(
         ),
         command=command,
     )
+
+
+def _training(
+    run: RunFolder, cohort: Cohort, *, folds: crossvalidation.Folds, plan: Plan
+) -> PictureDataset:
+    """Open what the first fold's model was trained on, without augmentation."""
+    known: dict[str, SplitName] = {
+        name: "test" if own == "train" else "" for name, own in folds.each[0].items()
+    }
+    return dataset(cohort, known, plan=plan, part="test", cache=run.cache)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
@@ -181,7 +180,12 @@ def application(session: Session, allowed: Access) -> Starlette:
 
 
 def serve(
-    run: RunFolder, *, host: str = "127.0.0.1", port: int = 8642, with_token: bool = True
+    run: RunFolder,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8642,
+    with_token: bool = True,
+    ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Serve a run until it is interrupted.
 
@@ -190,6 +194,7 @@ def serve(
         host: Address to listen on.
         port: Port to listen on.
         with_token: Whether the token is needed.
+        ready: Told the ``address``, with sentences, just before the server starts.
 
     Raises:
         InputError: If others could reach the server without a token.
@@ -204,7 +209,7 @@ def serve(
             host,
         )
     address = f"http://{host}:{port}/" + (f"?token={allowed.token}" if allowed.token else "")
-    _LOG.warning("%s shows %s; stop it with Ctrl-C", address, Path(run.root).name)
+    ready({"address": address, "summary": [f"open {address}", "stop it with Ctrl-C"]})
     uvicorn.run(
         application(session, allowed),
         host=host,
