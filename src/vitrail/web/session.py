@@ -53,12 +53,12 @@ MOST_PICTURES = 200
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sent:
-    """A picture that was sent: what the viewer is told, what it is shown, and what was found."""
+    """A picture that was sent: what the viewer is told and shown, the model's input, the map."""
 
     name: str
     about: Mapping[str, Any]
     picture: bytes
-    close: Mapping[str, Any]
+    image: Float[Tensor, "1 channel height width"]
     values: Float[np.ndarray, "row column"]
 
 
@@ -141,15 +141,14 @@ class Session:
     def close_json(self, index: int) -> dict[str, Any]:
         """Write a close look at a case: the kept one, or one that is made now."""
         if index >= len(self.case_ids):
-            return dict(self._sent(index).close)
+            return self._look(self._sent(index).image)
         case_id = self.case_ids[index]
         path = self.run.explanations / "attention" / f"{file_name(case_id)}.npz"
         if path.is_file():
             with np.load(path, allow_pickle=False) as stored:
                 if "matrices" in stored:
                     return close_json(dict(stored))
-        image = self._input(case_id)
-        return close_json(close_up(self.loaded.model, image, several=self.several))
+        return self._look(self._input(case_id))
 
     def add(self, name: str, content: bytes) -> dict[str, Any]:
         """Decode, label and explain a new picture.
@@ -219,6 +218,10 @@ class Session:
             )
         return cases[0][0][None]
 
+    def _look(self, image: Float[Tensor, "1 channel height width"]) -> dict[str, Any]:
+        """Look closely now; what is found is large and not kept."""
+        return close_json(close_up(self.loaded.model, image, several=self.several))
+
     def _sent(self, index: int) -> Sent:
         """Return a sent picture by its place after the run's cases."""
         return self.sent[index - len(self.case_ids)]
@@ -253,7 +256,7 @@ class Session:
             name=name,
             picture=encode(picture),
             values=values,
-            close=close_json(close_up(model, image, several=self.several)),
+            image=image,
             about={
                 "id": f"new {len(self.sent) + 1}: {name}",
                 "truth": "",
