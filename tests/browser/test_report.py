@@ -6,7 +6,6 @@ from importlib.resources import files
 import pytest
 
 from vitrail.report import compare
-from vitrail.report.page import build
 from vitrail.report.tables import number
 from vitrail.runfolder import read_json, write_text
 
@@ -18,43 +17,12 @@ AXE = files("axe_playwright_python") / "axe.min.js"
 
 
 @pytest.fixture(scope="session")
-def run(write_run, tmp_path_factory):
-    """Write one run and its report for all tests of this file."""
-    run = write_run(tmp_path_factory.mktemp("browser") / "run", cases=36, methods=("libra",))
-    write_text(run.report, build(run, checklist="claim-2024"))
-    return run
-
-
-@pytest.fixture(scope="session")
 def comparison(write_run, run, tmp_path_factory):
     """Write the page of two runs."""
     other = write_run(tmp_path_factory.mktemp("browser") / "other", cases=36, noise=11)
     path = other.root / "compare.html"
     write_text(path, compare.build([run, other]))
     return path
-
-
-@pytest.fixture
-def open_report(browser, run):
-    """Return a function that opens the report; what it asked for and complained of is checked."""
-    contexts, asked, complaints = [], [], []
-
-    def opened(path=None, *, viewport=WIDE, **options):
-        context = browser.new_context(viewport=viewport, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto((path or run.report).as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    outside = [url for url in asked if not url.startswith(("file:", "data:"))]
-    assert outside == []
-    assert complaints == []
 
 
 def gallery(page):
@@ -114,7 +82,7 @@ def test_grid_and_normalization_change_what_is_drawn_and_what_is_said(open_repor
     assert first.get_attribute("data-view") == "run-bilinear"
     page.get_by_label("patch grid").check()
     assert first.get_attribute("data-view") == "run-patches"
-    page.get_by_label("per image").check()
+    page.locator("#per-image").check()
     assert first.get_attribute("data-view") == "image-patches"
     assert "per image" in page.locator(".legend-box figcaption").first.inner_text()
 

@@ -21,6 +21,8 @@ HOMES = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "starlette": {"web"},
+    "uvicorn": {"web"},
+    "anyio": {"web"},
     "typer": {"cli", "terminal"},
     "rich": {"terminal"},
     "captum": set(),  # the peers serve tests and benchmarks only

@@ -11,7 +11,7 @@ from vitrail.cli import app
 
 VERBS = (
     "inspect", "plan", "train", "evaluate", "explain", "report", "compare", "predict",
-    "run", "demo", "fetch", "doctor",
+    "run", "demo", "fetch", "doctor", "serve",
 )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ for _verb in (
     numbers.report,
     numbers.compare,
     explanation.predict,
+    explanation.serve,
     start.run,
     start.demo,
     guiding.guided,

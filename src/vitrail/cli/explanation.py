@@ -1,5 +1,6 @@
 """``explain``, ``predict``, ``bench``, ``conformance``: what the model looks at."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +8,7 @@ import typer
 
 from vitrail.cli.options import AsJson, Budget, Debug, Run
 from vitrail.cli.speaking import command_line, minutes, speaking
+from vitrail.errors import MissingExtraError
 from vitrail.runfolder import RunFolder
 
 
@@ -158,3 +160,38 @@ def conformance(
                 progress=progress,
             )
         )
+
+
+def serve(
+    run: Run,
+    *,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; one that others reach is warned of."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8642,
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="Let everybody on this machine look.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Look at a run in the browser, and at new pictures.
+
+    Reads the run folder. Writes nothing into it. Prints an address that holds a token: open it.
+    Drop or paste pictures to have them labelled and explained; they are kept in memory until the
+    server ends, and can be exported. Listens on this machine alone, and asks no network.
+
+    Example: `vitrail serve run1`
+    """
+    with speaking(as_json=as_json, debug=debug, out=run) as (_, show):
+        if find_spec("starlette") is None or find_spec("uvicorn") is None:
+            raise MissingExtraError(
+                "serve",
+                "starlette and uvicorn are not installed",
+                "the server is an extra",
+                "pip install 'vitrail[web]'",
+            )
+        from vitrail.web.app import serve as verb
+
+        verb(RunFolder(run), host=host, port=port, with_token=not no_token, ready=show)

@@ -390,3 +390,23 @@ def _by_gdcm(dataset: Dataset) -> Shaped[np.ndarray, "*place"]:
 def patient_of(header: Mapping[str, object] | Dataset) -> str:
     """Return the PatientID of a header, empty where it has none."""
     return str(header.get("PatientID", "") or "").strip()
+
+
+def read_slices(path: Path) -> Float[np.ndarray, "slice row column"]:
+    """Read the pixels of one file, wherever they lie in the patient.
+
+    Args:
+        path: A DICOM file.
+
+    Returns:
+        Values after RescaleSlope and RescaleIntercept: HU for CT.
+
+    Raises:
+        UnreadableFileError: If it has no pixels, is truncated, or cannot be decoded.
+    """
+    header = read_header(path)
+    if "Rows" not in header or "Columns" not in header:
+        raise UnreadableFileError(
+            str(path), "a DICOM file without pixels", "a picture is needed", "leave it out"
+        )
+    return _values(_slices(path, header), no_progress)

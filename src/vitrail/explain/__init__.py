@@ -19,6 +19,8 @@ from vitrail.explain import (  # noqa: F401 (each registers its methods)
 from vitrail.explain.anatomy import Anatomy, anatomy
 from vitrail.explain.attribution import Attribution, Overlay
 from vitrail.explain.engine import attention_maps, explain
+from vitrail.explain.heads import attention_matrices, head_importance
+from vitrail.explain.lens import Lens, logit_lens
 from vitrail.explain.registry import Method, methods
 from vitrail.explain.trace import AttentionLayer, AttentionTrace, capture
 
@@ -27,11 +29,15 @@ __all__ = [
     "AttentionLayer",
     "AttentionTrace",
     "Attribution",
+    "Lens",
     "Method",
     "Overlay",
     "anatomy",
     "attention_maps",
+    "attention_matrices",
     "capture",
     "explain",
+    "head_importance",
+    "logit_lens",
     "methods",
 ]

@@ -120,15 +120,37 @@ def attention_maps(
         InputError: As :func:`explain`.
         CaptureError: As :func:`explain`.
     """
-    _check_model(model)
-    request = Request(
-        model=model,
-        images=_as_input(model, images),
-        selection=Selection(lambda _: torch.zeros(len(images))),
-        given_anatomy=anatomy,
-    )
+    request = question(model, images, anatomy=anatomy)
     with _size_refused(model, request.images):
         return attention_of(request.record())
+
+
+def question(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    target: Target | None = None,
+    anatomy: Anatomy | None = None,
+) -> Request:
+    """Check model and images, for a view that is not a method's map.
+
+    Args:
+        model: As for :func:`explain`.
+        images: As for :func:`explain`.
+        target: The explained score; None where the view knows no class.
+        anatomy: The model's layout, where it cannot be found.
+
+    Raises:
+        InputError: As :func:`explain`.
+    """
+    _check_model(model)
+    asked = (lambda _: torch.zeros(len(images))) if target is None else plain_target(target)
+    return Request(
+        model=model,
+        images=_as_input(model, images),
+        selection=Selection(asked),
+        given_anatomy=anatomy,
+    )
 
 
 def _check_model(model: nn.Module) -> None:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,17 +16,18 @@ from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import probe
 from vitrail.data.volumes import VolumeDataset
 from vitrail.evaluation.table import read_predictions
-from vitrail.explain import attention_maps, methods
 from vitrail.explain import explain as explain_images
+from vitrail.explain import methods
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
-from vitrail.pipeline.choices import read_plan
+from vitrail.pipeline.choices import Plan, read_plan
+from vitrail.pipeline.closeup import look_closer
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.pictures import keep
 from vitrail.pipeline.train import dataset
 from vitrail.pipeline.volumes import keep_montage, placement_facts, write_heatmap
-from vitrail.records import Cohort, Predictions, Progress, no_progress
-from vitrail.runfolder import RunFolder, file_name, read_json, write_bytes
+from vitrail.records import Cohort, Progress, SplitName, no_progress
+from vitrail.runfolder import RunFolder, file_name, read_json
 
 BATCH = 16
 _BY_ATTENTION = ("rollout", "relevance")
@@ -76,6 +76,7 @@ def explain(
         )
         for fold in range(plan.folds.value)
     ]
+    training = _training(run, cohort, folds=folds, plan=plan)
     described = [run.require(part.folder / bundle.DESCRIPTION, "train") for part in parts]
     chosen = plan.explanation.value
     method = method or chosen
@@ -89,9 +90,21 @@ def explain(
         run,
         inputs=hash_of(method, *described, run.split, predictions),
         outputs=[path for maps in wanted for path in maps.paths(run).values()],
-        work=lambda: _explain(run, cohort, parts=parts, wanted=wanted, progress=progress),
+        work=lambda: _explain(
+            run, cohort, parts=parts, training=training, wanted=wanted, progress=progress
+        ),
         command=command,
     )
+
+
+def _training(
+    run: RunFolder, cohort: Cohort, *, folds: crossvalidation.Folds, plan: Plan
+) -> PictureDataset:
+    """Open what the first fold's model was trained on, without augmentation."""
+    known: dict[str, SplitName] = {
+        name: "test" if own == "train" else "" for name, own in folds.each[0].items()
+    }
+    return dataset(cohort, known, plan=plan, part="test", cache=run.cache)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +176,11 @@ def _explain(
     cohort: Cohort,
     *,
     parts: Sequence[_Part],
+    training: PictureDataset,
     wanted: Sequence[_Maps],
     progress: Progress,
 ) -> Result:
-    """Explain what has no map yet, then draw the walls and keep the pictures."""
+    """Explain what has no map yet, keep the pictures, then look closer at some cases."""
     todo = [(maps, _todo(run, maps)) for maps in wanted]
     method, written = wanted[0].method, sum(len(due) for _, due in todo)
     started = time.perf_counter()
@@ -193,7 +207,9 @@ def _explain(
     for part in parts:
         _keep_pictures(run, cohort, part.cases)
     if wanted[0].folder is None and method in _BY_ATTENTION:
-        said.append(_walls(run, parts[0].cases, model=bundle.load(parts[0].folder).model))
+        said += look_closer(
+            run, cohort, cases=parts[0].cases, training=training, folder=parts[0].folder
+        )
     return {"method": method, "maps": total, "written": written, "summary": said}
 
 
@@ -252,38 +268,3 @@ def _batches(
     for start in range(0, len(indices), BATCH):
         part = indices[start : start + BATCH]
         yield part, torch.stack([cases[index][0] for index in part])
-
-
-def _walls(run: RunFolder, cases: PictureDataset, *, model: torch.nn.Module) -> str:
-    """Write the attention of each layer and head for chosen test cases."""
-    spoken = [
-        said
-        for said in read_predictions(run.predictions)
-        if said.model == "vit" and said.split == "test"
-    ]
-    place = {case.case_id: index for index, case in enumerate(cases.cases)}
-    chosen = [place[case_id] for case_id in choose(spoken[0]) if case_id in place]
-    for indices, images in _batches(cases, chosen):
-        attention = attention_maps(model, images).half().cpu().numpy()
-        for column, index in enumerate(indices):
-            content = BytesIO()
-            np.savez_compressed(content, attention=attention[:, column])
-            name = file_name(cases.cases[index].case_id)
-            write_bytes(run.explanations / "attention" / f"{name}.npz", content.getvalue())
-    return f"attention of each layer and head for {len(chosen)} cases"
-
-
-def choose(said: Predictions) -> list[str]:
-    """Choose cases to look at closely: the surest right and the surest wrong of each class."""
-    decision = said.probabilities.argmax(axis=1)
-    certainty = said.probabilities.max(axis=1)
-    order = np.argsort(-certainty, kind="stable")
-    several = said.y_true.ndim == 2
-    chosen: list[str] = []
-    for label in range(len(said.classes)):
-        has = said.y_true[:, label] if several else said.y_true == label
-        mine = [row for row in order if has[row]]
-        right = [row for row in mine if decision[row] == label]
-        wrong = [row for row in mine if decision[row] != label]
-        chosen += [said.case_ids[row] for row in (*right[:1], *wrong[:1])]
-    return list(dict.fromkeys(chosen))

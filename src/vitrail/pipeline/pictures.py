@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from io import BytesIO
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from vitrail.data.raster import probe, read_raster, read_stored
@@ -72,6 +73,11 @@ def _picture(cohort: Cohort, case: Case) -> bytes:
         low, high = np.percentile(read_stored(path), [0.5, 99.5])
         window = (float(low), float(max(high, low + 1)))
     values = read_raster(path, channels=info.channels, intensity_range=window)
+    return encode(values)
+
+
+def encode(values: Float[np.ndarray, "channel height width"]) -> bytes:
+    """Encode a picture of values in [0, 1] as it is shown."""
     pixels = np.rint(values * 255).astype(np.uint8)
     return png(Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, 2)))
 

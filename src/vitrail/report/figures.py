@@ -124,7 +124,7 @@ def chart(
     parts += [frame.band(one) for one in drawn if one.band and one.shape != "dots"]
     parts += [frame.line(one) for one in drawn]
     named = [one for one in drawn if one.name]
-    parts += [frame.legend(named)]
+    parts += [frame.legend(named), frame.pick()]
     return svg(_WIDTH, _HEIGHT + 20 * len(named), title=title, parts=parts)
 
 
@@ -157,6 +157,12 @@ class _Frame:
                 words.append(f"L{across} {up}")
             pen_down = True
         return "".join(words)
+
+    def pick(self) -> Markup:
+        """Lay an invisible area over the plot, where a click tells the value on the x axis."""
+        return Markup(
+            '<rect class="pick" data-axis="{}" x="{}" y="{}" width="{}" height="{}"/>'
+        ).format(self._x.name, _LEFT, _TOP, _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM)
 
     def grid(self) -> Markup:
         """Draw the axes' lines, ticks and names."""

@@ -20,6 +20,9 @@ MOST_CASES = 200
 MOST_MAPS = 600
 """Maps in the galleries; where there are many methods, the last cases show only the run's own."""
 
+MOST_WALLS = 8
+"""Cases whose layers and heads are drawn for readers without a script."""
+
 SAMPLES = 6
 """Pictures a class in the sample grid."""
 
@@ -51,6 +54,7 @@ class Drawn:
         overlays: Data URIs by ``<normalization>-<resampling>``.
         peak: Largest value of the map as a share of the method's scale.
         strip: What was tested of it.
+        raw: The map itself.
     """
 
     method: str
@@ -58,6 +62,7 @@ class Drawn:
     overlays: Mapping[str, str]
     peak: float
     strip: Strip
+    raw: Map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +220,7 @@ def _card(contents: Contents, case_id: str, *, maps: Sequence[tuple[Map, Legend]
         case_id=case_id,
         truth=contents.truth[case_id],
         said=tuple(
-            _said(contents, case_id, model=model)
+            said_of(contents, case_id, model=model)
             for model in contents.models
             if case_id in contents.judged.get(model, {})
         ),
@@ -244,6 +249,7 @@ def _drawn(
         overlays=painted,
         peak=float(np.abs(one.values).max() / legend.largest) if legend.largest > 0 else 0.0,
         strip=strip(contents, case_id, method=legend.method, prefix_share=one.prefix_share),
+        raw=one,
     )
 
 
@@ -257,7 +263,7 @@ def is_right(truth: str, judged: Judged) -> bool:
     return judged.decision in labels if labels else max(judged.probabilities) < 0.5
 
 
-def _said(contents: Contents, case_id: str, *, model: str) -> Said:
+def said_of(contents: Contents, case_id: str, *, model: str) -> Said:
     """Sort a model's probabilities from the likeliest class down."""
     judged = contents.judged[model][case_id]
     named = zip(contents.classes, judged.probabilities, strict=True)
@@ -291,7 +297,7 @@ def _doubt(contents: Contents, judged: Judged, *, model: str) -> str:
 def _walls(contents: Contents) -> list[Wall]:
     """Draw the layer x head wall of every case that has one."""
     walls = []
-    for path in sorted((contents.run.explanations / "attention").glob("*.npz")):
+    for path in sorted((contents.run.explanations / "attention").glob("*.npz"))[:MOST_WALLS]:
         case_id = _case_of(path, contents)
         with np.load(path, allow_pickle=False) as stored:
             attention = np.asarray(stored["attention"], dtype=np.float64)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitrail.color import Scale
+from vitrail.records import Preprocessing
 from vitrail.report.contents import Contents, read_preprocessing
 from vitrail.report.pictures import (
     OVERLAY_PX,
@@ -163,16 +164,11 @@ def overlays(
         Data URIs by ``<normalization>-<resampling>``; none where nobody knows how the picture
         became the model's input.
     """
-    stated = one.about.get("preprocessing")
-    preprocessing = (
-        read_preprocessing(stated)
-        if stated
-        else contents.preprocessing(str(one.about.get("model", contents.models[0])))
-    )
-    if preprocessing is None:
+    place = placed(contents, one, shown=shown)
+    if place is None:
         return {}
+    preprocessing, source_size = place
     width, height = shown
-    source = one.about.get("source_size") or (height, width)
     shrink = min(1.0, OVERLAY_PX / max(shown))
     size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
     tops = {"run": legend.largest, "image": float(np.abs(one.values).max())}
@@ -182,7 +178,7 @@ def overlays(
         lying = register(
             one.values,
             preprocessing=preprocessing,
-            source_size=(int(source[0]), int(source[1])),
+            source_size=source_size,
             shown_size=size,
             resampling=resampling,
         )
@@ -191,3 +187,28 @@ def overlays(
             picture = paint(fractions, legend.scale)
             painted[f"{normalization}-{resampling}"] = data_uri(picture, lossless=True)
     return painted
+
+
+def placed(
+    contents: Contents, one: Map, *, shown: tuple[int, int]
+) -> tuple[Preprocessing, tuple[int, int]] | None:
+    """Find how a map's picture became the model's input.
+
+    Args:
+        contents: The run.
+        one: The map.
+        shown: (width, height) of the picture on the page, for a record without the source's size.
+
+    Returns:
+        The preprocessing and (height, width) of the source picture; None where nobody knows.
+    """
+    stated = one.about.get("preprocessing")
+    preprocessing = (
+        read_preprocessing(stated)
+        if stated
+        else contents.preprocessing(str(one.about.get("model", contents.models[0])))
+    )
+    if preprocessing is None:
+        return None
+    height, width = one.about.get("source_size") or (shown[1], shown[0])
+    return preprocessing, (int(height), int(width))

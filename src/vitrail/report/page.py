@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.resources import files
 from math import isnan
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 from PIL import Image
 
 from vitrail.color import colorize
 from vitrail.records import label_names
-from vitrail.report import charts, curves, figures, results, sentences, tables
+from vitrail.report import charts, curves, figures, payload, results, sentences, tables
 from vitrail.report import checklist as checklists
 from vitrail.report import trust as trusts
 from vitrail.report import tuning as tunings
@@ -18,6 +20,7 @@ from vitrail.report.contents import Contents, read
 from vitrail.report.gallery import SAMPLES, Gallery, gallery
 from vitrail.report.mosaic import mosaics
 from vitrail.report.pictures import color_bar, data_uri, fractions_of, read_picture
+from vitrail.report.viewer.script import fingerprint
 from vitrail.runfolder import RunFolder
 
 _HASHED = ("plan", "cohort", "split", "audit", "predictions", "evaluation")
@@ -83,6 +86,7 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             external=results.external_sets(contents),
             confusions=charts.confusions(contents),
             gallery=shown,
+            viewer=payload.viewer(contents, shown),
             trust=trusts.trust(contents),
             tuning=tunings.tuning(contents.study),
             limits=sentences.limits(contents),
@@ -115,6 +119,8 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["unit"] = sentences.unit
+    environment.globals["page_script"] = page_script()
+    environment.globals["allowed"] = fingerprint(page_script())
     environment.filters.update(
         number=tables.number,
         interval=tables.interval,
@@ -130,6 +136,11 @@ def templates() -> Environment:
     )
     environment.tests["lower_is_better"] = tables.lower_is_better
     return environment
+
+
+def page_script() -> Markup:
+    """Read the script of every page."""
+    return Markup(files("vitrail.report").joinpath("template", "page.js").read_text("utf-8"))  # noqa: S704 (our own file)
 
 
 def _percent(share: float) -> str:

@@ -44,10 +44,16 @@ def write_run(
     if methods:
         _bench(run, ("rollout", *methods), test)
     (run.explanations / "attention").mkdir()
-    grid = rng.gamma(0.4, size=(4, 3, 8, 8))
-    np.savez(
-        run.explanations / "attention" / run.explanation(test[0]["case_id"]).name,
-        attention=(grid / grid.sum(axis=(2, 3), keepdims=True)).astype(np.float16),
+    for row in test[:4]:
+        _close_up(run, rng, row["case_id"], classes)
+    rest = [row["case_id"] for row in rows if row["split"] == "train"]
+    near = [{"case_id": name, "distance": 0.1 * place} for place, name in enumerate(rest[:2], 1)]
+    write_json(
+        run.explanations / "similar.json",
+        {
+            "among": f"{len(rest)} of {len(rest)} training cases",
+            "cases": {row["case_id"]: near for row in test},
+        },
     )
     return run
 
@@ -348,6 +354,26 @@ def _explanation(run, rng, row, *, method=None):
                 "source_size": [96, 128],
             },
         },
+    )
+
+
+def _close_up(run, rng, case_id, classes, *, layers=4, heads=3, side=8):
+    """Write what pipeline.closeup keeps of a case: a class token and a square grid."""
+    tokens = side * side + 1
+    rows = rng.gamma(0.4, size=(layers, heads, tokens, tokens)).astype(np.float32)
+    rows /= rows.sum(axis=-1, keepdims=True)
+    scales = rows.max(axis=-1)
+    lens = rng.random((layers, len(classes))).astype(np.float32)
+    np.savez_compressed(
+        run.explanations / "attention" / run.explanation(case_id).name,
+        attention=rows[:, :, 0, 1:].reshape(layers, heads, side, side).astype(np.float16),
+        prefix=np.asarray(1),
+        matrices=np.rint(rows / scales[..., None] * 255).astype(np.uint8),
+        scales=scales,
+        importance=rng.random((layers, heads)).astype(np.float32),
+        lens=lens / lens.sum(axis=1, keepdims=True),
+        values=rng.random((len(classes), side, side)).astype(np.float32),
+        method=np.asarray("relevance"),
     )
 
 

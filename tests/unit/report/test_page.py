@@ -44,7 +44,7 @@ class Tags(HTMLParser):
 
 
 def text_of(page):
-    body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
+    body = re.sub(r"<(style|script)\b[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]*>", " ", body).split())
 
 

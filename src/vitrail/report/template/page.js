@@ -45,6 +45,10 @@
     if (!cell) return;
     const all = Object.assign(document.createElement("button"), { type: "button", textContent: "Show all" });
     all.addEventListener("click", () => show(null));
+    const first = cases.find((one) => !one.hidden);
+    const closer = Object.assign(document.createElement("button"), { type: "button", textContent: "Look closer" });
+    closer.addEventListener("click", () => { location.hash = new URLSearchParams({ case: first.dataset.case, truth, decision }); });
+    if (first && document.getElementById("stage")) status.append(closer, " ");
     status.append(`${shown} shown: ${truth} taken for ${decision} by ${cell.closest("table").caption.textContent}. `, all);
     document.getElementById("gallery").scrollIntoView();
   };

@@ -1,0 +1,74 @@
+// The viewer inside a report that opens from disk: everything it needs stands in the page.
+
+import { scoreOf } from "./cases.js";
+import { Viewer, found } from "./main.js";
+
+/** @param {Element | null | undefined} script @returns {any} */
+function written(script) {
+  return script ? JSON.parse(script.textContent ?? "") : null;
+}
+
+/** @returns {import("./types.js").Source} */
+function fromPage() {
+  const cards = [...document.querySelectorAll(".case")], closer = [...document.querySelectorAll(".close-up")];
+  /** @type {import("./types.js").Run} */
+  const run = written(document.getElementById("viewer-run"));
+  const of = (/** @type {Element[]} */ parts, /** @type {number} */ index) =>
+    parts.find((one) => one instanceof HTMLElement && one.dataset.case === run.cases[index].id);
+  return {
+    run,
+    picture: async (index) => {
+      const shown = of(cards, index)?.querySelector(".panel img");
+      if (!(shown instanceof HTMLImageElement)) throw new Error("the report holds no picture of it");
+      const picture = new Image();
+      picture.src = shown.src;
+      await picture.decode();
+      return picture;
+    },
+    detail: async (index) => run.cases[index],
+    close: async (index) => written(of(closer, index)),
+  };
+}
+
+/** Open and close the dialog as the address says, and let the report's figures lead into it. */
+function startOnPage() {
+  const stage = found("stage", HTMLDialogElement);
+  const viewer = new Viewer(fromPage());
+  const { store, run } = viewer;
+  const shown = () => {
+    if (store.state.case && !stage.open) stage.showModal();
+    if (!store.state.case && stage.open) stage.close();
+  };
+  store.listeners.push(shown);
+  stage.addEventListener("close", () => store.set({ case: "" }));
+  document.addEventListener("click", (event) => {
+    const opener = /** @type {HTMLElement} */ (event.target).closest("[data-open]");
+    if (opener instanceof HTMLElement) store.set({ case: String(opener.dataset.open), pins: "" });
+  });
+  for (const plot of document.querySelectorAll(".pick")) {
+    plot.addEventListener("click", (event) => {
+      const box = plot.getBoundingClientRect();
+      const near = probabilityAt(run, plot.getAttribute("data-axis") ?? "", (/** @type {MouseEvent} */ (event).clientX - box.left) / box.width);
+      if (near === null) return;
+      store.set({ near: Math.round(near * 100) / 100, sort: "positive" });
+      viewer.list.draw(store.state, found("v-count", HTMLElement));
+      viewer.list.step(0);
+    });
+  }
+  viewer.start();
+  if (store.state.case) shown();
+}
+
+/**
+ * Turn a place on a figure's axis into a probability of the positive class: a stated probability is
+ * one; a false positive rate is that of the negative cases above it.
+ * @param {import("./types.js").Run} run @param {string} axisName @param {number} at in [0, 1]
+ */
+function probabilityAt(run, axisName, at) {
+  if (axisName === "stated probability") return at;
+  if (!axisName.startsWith("false positive rate") || run.positive === null) return null;
+  const scores = run.cases.filter((one) => one.truth !== run.positive).map((one) => scoreOf(one, run.positive)).sort();
+  return scores.length ? scores[Math.round((scores.length - 1) * (1 - at))] : null;
+}
+
+startOnPage();

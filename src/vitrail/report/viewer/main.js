@@ -1,0 +1,317 @@
+// The viewer: one state, drawn by panes, wall, list and facts.
+
+import { opened } from "./decode.js";
+import { palette, small } from "./color.js";
+import { Store } from "./state.js";
+import { layerOf, plainName, viewsOf } from "./view.js";
+import { Pane } from "./canvas.js";
+import { Gestures, PRESETS } from "./gestures.js";
+import { Wall } from "./wall.js";
+import { CaseList } from "./cases.js";
+import { element, showLens, showProbabilities, showSimilar, showTrust } from "./facts.js";
+import { download, gif, npz } from "./save.js";
+
+const FRAME_MS = 700; // how long a layer is shown
+const GIF_PX = 360;
+
+/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
+export function found(id, kind) {
+  const element_ = document.getElementById(id);
+  if (!(element_ instanceof kind)) throw new Error(`#${id} is not there`);
+  return element_;
+}
+
+export class Viewer {
+  /** @param {import("./types.js").Source} source */
+  constructor(source) {
+    this.source = source;
+    this.run = source.run;
+    this.store = new Store();
+    /** @type {import("./types.js").Case | null} */
+    this.case = null;
+    /** @type {import("./types.js").Close | null} */
+    this.close = null;
+    /** @type {number | null} */
+    this.patch = null;
+    this.waiting = false;
+    this.playing = 0;
+    this.loading = 0;
+    /** @type {(import("./types.js").View | null)[]} */
+    this.views = [];
+    this.panes = ["v-pane-a", "v-pane-b"].map((id) => new Pane(found(id, HTMLCanvasElement), this.run.palettes));
+    this.wall = new Wall(found("v-wall", HTMLElement), this.store, this.run.palettes.sequential);
+    this.list = new CaseList(found("v-list", HTMLElement), this.run, this.store);
+    this.colors = { sequential: palette(this.run.palettes.sequential), diverging: palette(this.run.palettes.diverging) };
+    for (const pane of this.panes) this.hand(pane);
+    this.bind();
+    this.store.listeners.push((state, changed) => this.changed(state, changed));
+    new ResizeObserver(() => this.soon()).observe(found("v-panes", HTMLElement));
+  }
+
+  /** @param {Pane} pane */
+  hand(pane) {
+    new Gestures(pane.canvas, this.store, {
+      patchAt: (x, y) => { const grid = this.grid(); return grid && pane.patchAt(x, y, grid); },
+      hover: (patch) => { if (patch !== this.patch) { this.patch = patch; this.soon(); } },
+      slices: () => { const tiles = this.case?.place?.tiles; return tiles ? tiles[0] * tiles[1] : 1; },
+      grid: () => this.grid(),
+      hovered: () => this.patch,
+    });
+  }
+
+  /** The grid that is pointed at. @returns {[number, number] | null} */
+  grid() {
+    return this.close?.grid ?? this.views[0]?.grid ?? null;
+  }
+
+  /** Bind every control with the field of the state that it names. */
+  bind() {
+    const { store, run } = this;
+    const option = (/** @type {string} */ id, /** @type {string[]} */ names, label = plainName) => {
+      const select = document.querySelector(`[data-state="${id}"]`);
+      select?.append(...names.map((name) => element("option", { value: name }, label(name))));
+    };
+    const same = (/** @type {string} */ name) => name;
+    option("method", run.methods.map((one) => one.name));
+    for (const id of ["target", "versus"]) option(id, run.classes, same);
+    option("truth", [...new Set(run.cases.map((one) => one.truth))].filter(Boolean).sort(), same);
+    option("decision", run.classes, same);
+    found("v-preset", HTMLSelectElement).append(...PRESETS.map(([name], place) => element("option", { value: String(place) }, `${place + 1} ${name}`)));
+    for (const control of document.querySelectorAll("[data-state]")) {
+      control.addEventListener("input", () => {
+        const one = /** @type {HTMLInputElement} */ (control);
+        const name = /** @type {keyof import("./state.js").State} */ (one.dataset.state);
+        const value = one.type === "checkbox" ? one.checked : typeof store.state[name] === "number" ? Number(one.value) : one.value;
+        store.set({ [name]: value, ...(name === "head" ? { show: "attention" } : {}) });
+      });
+    }
+    const on = (/** @type {string} */ id, /** @type {() => void} */ act) => found(id, HTMLElement).addEventListener("click", act);
+    on("v-previous", () => this.list.step(-1));
+    on("v-next", () => this.list.step(1));
+    on("v-close", () => store.set({ case: "" }));
+    on("v-unpin", () => store.set({ pins: "" }));
+    on("v-play", () => this.play());
+    on("v-reset", () => store.set({ level: 128, width: 256, invert: false, zoom: 1, x: 0, y: 0, slice: 0 }));
+    found("v-layer", HTMLInputElement).addEventListener("input", (event) => store.set({ layer: Number(/** @type {HTMLInputElement} */ (event.target).value) - 1, show: "attention" }));
+    found("v-preset", HTMLSelectElement).addEventListener("input", (event) => {
+      const [, level, width] = PRESETS[Number(/** @type {HTMLSelectElement} */ (event.target).value)];
+      store.set({ level, width });
+    });
+    found("v-lens", HTMLElement).addEventListener("click", (event) => {
+      const bar = /** @type {HTMLElement} */ (event.target).closest("button");
+      if (bar) store.set({ layer: Number(bar.dataset.layer), show: "attention" });
+    });
+    for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => this.save(String(/** @type {HTMLElement} */ (button).dataset.save)));
+    found("viewer", HTMLElement).addEventListener("keydown", (event) => this.key(event));
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const target = /** @type {HTMLElement} */ (event.target);
+    if (target.matches("input[type=search], input[type=number], select") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = { j: 1, k: -1 }[event.key];
+    if (step) this.list.step(step);
+    else if ((event.key === "[" || event.key === "]") && this.close) {
+      const layer = layerOf(this.store.state, this.close) + (event.key === "]" ? 1 : -1);
+      this.store.set({ layer: Math.min(Math.max(layer, 0), this.close.layers - 1), show: "attention" });
+    } else if (event.key === "Shift" && this.patch !== null) this.store.set({ who: true });
+  }
+
+  /** @param {import("./state.js").State} state @param {Set<string>} changed */
+  changed(state, changed) {
+    if (changed.has("case")) this.open(state.case);
+    this.soon();
+  }
+
+  /** Draw at the next frame, once. */
+  soon() {
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => { this.waiting = false; this.draw(); });
+  }
+
+  /** Fetch a case's parts and show it. @param {string} id */
+  async open(id) {
+    const turn = (this.loading += 1);
+    const place = this.run.cases.findIndex((one) => one.id === id);
+    this.case = place < 0 ? null : this.run.cases[place];
+    this.close = null;
+    this.patch = null;
+    this.stop();
+    this.panes.forEach((pane) => pane.load(null, null));
+    this.wall.load(null);
+    const status = found("v-status", HTMLElement);
+    status.textContent = id && place < 0 ? "This case is not among those shown." : "";
+    this.titled();
+    this.soon();
+    if (place < 0) return;
+    try {
+      const [one, picture] = await Promise.all([this.source.detail(place), this.source.picture(place)]);
+      if (turn !== this.loading) return; // another case was asked for meanwhile
+      this.case = one;
+      this.panes.forEach((pane) => pane.load(picture, one.place));
+      status.textContent = one.warning ?? "";
+      this.titled();
+      this.soon();
+      const stored = await this.source.close(place);
+      const close = stored && (await opened(stored));
+      if (turn !== this.loading) return;
+      this.close = close;
+      this.wall.load(close);
+      this.layered();
+    } catch (error) {
+      if (turn === this.loading) status.textContent = `This case could not be opened: ${error instanceof Error ? error.message : error}`;
+    }
+    this.soon();
+  }
+
+  /** Name the case and show what is known of it. */
+  titled() {
+    const { run } = this, one = this.case;
+    const title = found("v-title", HTMLElement);
+    title.replaceChildren(...(one ? [element("span", { class: one.right ? "outcome right" : "outcome wrong" }, one.truth ? (one.right ? "✓ right" : "✗ wrong") : "new"), ` ${one.truth && !one.right ? `${one.truth} taken for ${one.said[0]?.decision}` : one.truth || one.said[0]?.decision || ""} `, element("span", { class: "case-id" }, one.id)] : ["No case is open"]));
+    for (const id of ["v-said", "v-trust", "v-similar"]) found(id, HTMLElement).replaceChildren();
+    if (!one) return;
+    showProbabilities(found("v-said", HTMLElement), run, one);
+    showSimilar(found("v-similar", HTMLElement), run, one);
+    const tiles = one.place?.tiles;
+    found("v-slices", HTMLElement).hidden = !tiles;
+    if (tiles) /** @type {HTMLInputElement} */ (document.querySelector('[data-state="slice"]')).max = String(tiles[0] * tiles[1]);
+  }
+
+  /** Offer the layers and heads that there are. */
+  layered() {
+    const { close } = this;
+    found("v-layer", HTMLInputElement).max = String(close?.layers ?? 1);
+    const heads = Array.from({ length: close?.heads ?? 0 }, (_, head) => element("option", { value: String(head) }, String(head + 1)));
+    found("v-head", HTMLSelectElement).replaceChildren(element("option", { value: "-1" }, "mean"), ...heads);
+    found("v-wall-says", HTMLElement).textContent = !close
+      ? "No attention was kept for this case."
+      : close.matrices
+        ? "The tiles show the pinned patches, else the read-out. One color scale for all tiles; its top is the 99.5th percentile of the read-out's attention."
+        : "Only the read-out's attention was kept for this case: there is none to show of single patches.";
+  }
+
+  draw() {
+    const { state } = this.store;
+    this.list.draw(state, found("v-count", HTMLElement));
+    this.controls(state);
+    const one = this.case;
+    if (!one) { this.panes.forEach((pane) => pane.draw(state, null, null)); return; }
+    this.views = viewsOf(state, this.run, one, this.close, this.patch);
+    const second = found("v-pane-b", HTMLCanvasElement).parentElement;
+    if (second) second.hidden = this.views.length < 2;
+    this.views.forEach((view, place) => {
+      this.panes[place].draw(state, view, this.patch);
+      found(`v-says-${"ab"[place]}`, HTMLElement).textContent = view ? `${view.name}${view.specific ? "" : " (class-agnostic)"}` : "no map";
+    });
+    this.scaled(this.views[0]);
+    this.read(one);
+    if (this.patch === null) this.slowly(state, one);
+  }
+
+  /** Draw what need not follow the pointer. @param {import("./state.js").State} state @param {import("./types.js").Case} one */
+  slowly(state, one) {
+    this.wall.draw(state);
+    const layer = this.close ? layerOf(state, this.close) : 0;
+    showLens(found("v-lens", HTMLElement), this.run, this.close, layer);
+    const name = one.maps[state.method] ? state.method : (Object.keys(one.maps)[0] ?? "");
+    showTrust(found("v-trust", HTMLElement), one, name, this.run.methods.find((known) => known.name === name)?.specific ?? false);
+  }
+
+  /** @param {import("./types.js").View | null} view */
+  scaled(view) {
+    const context = /** @type {CanvasRenderingContext2D} */ (found("v-bar", HTMLCanvasElement).getContext("2d"));
+    const pixels = context.createImageData(256, 1);
+    const colors = view?.signed ? this.colors.diverging : this.colors.sequential;
+    for (let step = 0; step < 256; step += 1) pixels.data.set([colors[step * 3], colors[step * 3 + 1], colors[step * 3 + 2], view ? 255 : 0], step * 4);
+    context.putImageData(pixels, 0, 0);
+    found("v-low", HTMLElement).textContent = view ? (view.signed ? small(-view.top) : "0") : "";
+    found("v-high", HTMLElement).textContent = view ? `≥ ${small(view.top)}` : "";
+    found("v-words", HTMLElement).textContent = view ? view.scale : "";
+  }
+
+  /** Say the raw values under the pointer. @param {import("./types.js").Case} one */
+  read(one) {
+    const view = this.views[0], patch = this.patch, said = found("v-read", HTMLElement);
+    said.removeAttribute("data-value");
+    if (!view || patch === null) { said.textContent = view ? "Point at a patch, or at the picture with the arrow keys." : `No map of ${one.id}.`; return; }
+    const value = view.values[patch] ?? NaN;
+    const at = `Row ${Math.floor(patch / view.grid[1]) + 1}, column ${(patch % view.grid[1]) + 1}`;
+    const peak = view.values.indexOf(Math.max(...view.values));
+    const seen = `${view.name}: ${small(value)} here, most (${small(view.values[peak])}) at row ${Math.floor(peak / view.grid[1]) + 1}, column ${(peak % view.grid[1]) + 1}`;
+    said.dataset.value = String(value);
+    said.textContent = `${at}. ${seen}.`;
+  }
+
+  /** Let every control show the state. @param {import("./state.js").State} state */
+  controls(state) {
+    for (const control of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-state]"))) {
+      const value = state[/** @type {keyof import("./state.js").State} */ (control.dataset.state)];
+      if (control.type === "checkbox") control.checked = Boolean(value);
+      else if (control.value !== String(value)) control.value = String(value);
+    }
+    const method = /** @type {HTMLSelectElement} */ (document.querySelector('[data-state="method"]'));
+    if (this.case && !this.case.maps[state.method]) method.value = Object.keys(this.case.maps)[0] ?? "";
+    const layer = this.close ? layerOf(state, this.close) + 1 : 1;
+    found("v-layer", HTMLInputElement).value = String(layer);
+    found("v-layer-says", HTMLElement).textContent = this.close ? `${layer} of ${this.close.layers}` : "";
+    for (const id of ["v-layer", "v-head", "v-play"]) /** @type {HTMLInputElement} */ (document.getElementById(id)).disabled = !this.close;
+    for (const id of ["target", "versus", "sides"]) /** @type {HTMLSelectElement} */ (document.querySelector(`[data-state="${id}"]`)).disabled = !this.close?.values;
+  }
+
+  /** Play through the layers, or stop. */
+  play() {
+    if (this.playing) { this.stop(); return; }
+    if (!this.close) return;
+    const layers = this.close.layers;
+    let layer = 0;
+    const next = () => { this.store.set({ layer, show: "attention" }); layer = (layer + 1) % layers; };
+    next();
+    this.playing = window.setInterval(next, FRAME_MS);
+    found("v-play", HTMLElement).setAttribute("aria-pressed", "true");
+  }
+
+  stop() {
+    clearInterval(this.playing);
+    this.playing = 0;
+    found("v-play", HTMLElement).setAttribute("aria-pressed", "false");
+  }
+
+  /** @param {string} kind */
+  save(kind) {
+    const one = this.case, view = this.views[0];
+    if (!one || !view) return;
+    const name = one.id.replace(/[^\w.-]+/g, "_");
+    if (kind === "npz") {
+      const place = Float32Array.from(one.place?.box ?? []);
+      download(npz({ values: { values: view.values, shape: view.grid }, box: { values: place, shape: [place.length] } }), `${name}.npz`);
+    } else if (kind === "png") this.panes[0].canvas.toBlob((blob) => blob && download(blob, `${name}.png`));
+    else if (this.close) download(gif(this.frames(this.close), FRAME_MS / 1000), `${name}.gif`);
+  }
+
+  /** Draw every layer as it would be shown. @param {import("./types.js").Close} close */
+  frames(close) {
+    const { state } = this.store, one = /** @type {import("./types.js").Case} */ (this.case);
+    const small_ = document.createElement("canvas"), pane = this.panes[0];
+    const shrink = Math.min(1, GIF_PX / Math.max(pane.canvas.width, pane.canvas.height));
+    small_.width = Math.round(pane.canvas.width * shrink);
+    small_.height = Math.round(pane.canvas.height * shrink);
+    const context = /** @type {CanvasRenderingContext2D} */ (small_.getContext("2d", { willReadFrequently: true }));
+    const frames = [];
+    for (let layer = 0; layer < close.layers; layer += 1) {
+      const shown = { ...state, layer, show: "attention" };
+      pane.draw(shown, viewsOf(shown, this.run, one, close, null)[0], null);
+      context.drawImage(pane.canvas, 0, 0, small_.width, small_.height);
+      frames.push(context.getImageData(0, 0, small_.width, small_.height));
+    }
+    this.soon();
+    return frames;
+  }
+
+  /** Show what the address says. */
+  start() {
+    if (this.store.state.case) this.open(this.store.state.case);
+    this.soon();
+  }
+}

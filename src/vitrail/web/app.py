@@ -1,0 +1,222 @@
+"""The server of ``vitrail serve``: a few addresses, one at a time through the model.
+
+======================== ==========================================================
+``GET /``                the viewer
+``GET /run``             the run and its cases
+``GET /cases/N``         one case with its maps; ``/picture``, ``/close``
+``POST /pictures?name=`` a new picture: the file is the body; answers its case
+``GET /export``          what was sent, labelled: a ZIP archive
+``GET /report``          the run's report
+======================== ==========================================================
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import uvicorn
+from anyio import CapacityLimiter, fail_after, to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from vitrail.errors import RunFolderError, VitrailError
+from vitrail.report.viewer.script import modules, shell, style
+from vitrail.runfolder import RunFolder
+from vitrail.web.security import Access, Guard, access, is_loopback
+from vitrail.web.session import MOST_BYTES, Session
+
+MOST_WAITING = 32
+"""Requests that may wait for the model; further ones are told to come back."""
+
+WORK_SECONDS = 120
+_REPORT_POLICY = "frame-ancestors 'none'; base-uri 'none'"
+_LOG = logging.getLogger("vitrail")
+Answer = TypeVar("Answer")
+
+
+class Server:
+    """Answers requests about one session.
+
+    Args:
+        session: The run.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.turn = CapacityLimiter(1)
+        self.waiting = 0
+
+    async def work(self, task: Callable[[], Answer]) -> Answer:
+        """Do what is long in a thread, one at a time."""
+        if self.waiting >= MOST_WAITING:
+            raise HTTPException(429, "too many requests wait for the model: try again")
+        self.waiting += 1
+        try:
+            with fail_after(WORK_SECONDS):
+                return await to_thread.run_sync(task, limiter=self.turn, abandon_on_cancel=True)
+        except TimeoutError as error:
+            raise HTTPException(503, f"it took longer than {WORK_SECONDS} s") from error
+        finally:
+            self.waiting -= 1
+
+    def place(self, request: Request) -> int:
+        """Return the place of the case that is asked for."""
+        index: int = request.path_params["index"]
+        if index >= len(self.session.case_ids) + len(self.session.sent):
+            raise HTTPException(404, "there is no such case")
+        return index
+
+    async def page(self, request: Request) -> Response:
+        """Show the viewer."""
+        del request
+        frame = files("vitrail.web").joinpath("page.html").read_text("utf-8")
+        return Response(frame.replace("<!-- viewer -->", shell()), media_type="text/html")
+
+    async def asset(self, request: Request) -> Response:
+        """Hand out a module or the style sheet."""
+        name = request.path_params["name"]
+        if name == "viewer.css":
+            page = files("vitrail.report").joinpath("template", "style.css").read_text("utf-8")
+            own = files("vitrail.web").joinpath("page.css").read_text("utf-8")
+            return Response(f"{page}\n{style()}\n{own}", media_type="text/css")
+        text = modules().get(name.removesuffix(".js"))
+        if text is None:
+            raise HTTPException(404, "there is no such file")
+        return Response(text, media_type="text/javascript")
+
+    async def run(self, request: Request) -> Response:
+        """List the cases."""
+        del request
+        return JSONResponse(await to_thread.run_sync(self.session.run_json))
+
+    async def case(self, request: Request) -> Response:
+        """Answer one case."""
+        return JSONResponse(await to_thread.run_sync(self.session.case_json, self.place(request)))
+
+    async def picture(self, request: Request) -> Response:
+        """Answer a case's picture."""
+        content = await to_thread.run_sync(self.session.picture, self.place(request))
+        return Response(content, media_type="image/png")
+
+    async def close(self, request: Request) -> Response:
+        """Answer a close look."""
+        return JSONResponse(await self.work(partial(self.session.close_json, self.place(request))))
+
+    async def add(self, request: Request) -> Response:
+        """Take a new picture."""
+        stated = request.headers.get("content-length", "0")
+        if not stated.isdecimal() or int(stated) > MOST_BYTES:
+            raise HTTPException(413, f"larger than {MOST_BYTES >> 20} MB")
+        content = bytearray()
+        async for part in request.stream():
+            content += part
+            if len(content) > MOST_BYTES:
+                raise HTTPException(413, f"larger than {MOST_BYTES >> 20} MB")
+        name = request.query_params.get("name", "picture")[:120]
+        task = partial(self.session.add, name, bytes(content))
+        return JSONResponse(await self.work(task), status_code=201)
+
+    async def export(self, request: Request) -> Response:
+        """Answer everything that was sent, labelled."""
+        del request
+        content = await self.work(self.session.export)
+        named = {"content-disposition": 'attachment; filename="vitrail-new-pictures.zip"'}
+        return Response(content, media_type="application/zip", headers=named)
+
+    async def report(self, request: Request) -> Response:
+        """Show the run's report as it stands."""
+        del request
+        path = self.session.run.require(self.session.run.report, "report")
+        return FileResponse(
+            path, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY}
+        )
+
+
+async def said(request: Request, error: Exception) -> Response:
+    """Say in words what went wrong, without a path of this machine."""
+    del request
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, status_code=error.status_code)
+    if isinstance(error, RunFolderError | FileNotFoundError):
+        _LOG.warning("the run folder changed or vanished")
+        words = "the run folder changed or vanished meanwhile: start the server anew"
+        return JSONResponse({"error": words}, status_code=410)
+    if isinstance(error, VitrailError):
+        return JSONResponse({"error": f"{error.came}; {error.rule}"}, status_code=422)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=400)
+    _LOG.error("a request failed: %s", type(error).__name__)
+    return JSONResponse({"error": "the server failed on this request"}, status_code=500)
+
+
+def application(session: Session, allowed: Access) -> Starlette:
+    """Put the application together."""
+    server = Server(session)
+    routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
+        ("/", server.page, "GET"),
+        ("/viewer/{name}", server.asset, "GET"),
+        ("/run", server.run, "GET"),
+        ("/cases/{index:int}", server.case, "GET"),
+        ("/cases/{index:int}/picture", server.picture, "GET"),
+        ("/cases/{index:int}/close", server.close, "GET"),
+        ("/pictures", server.add, "POST"),
+        ("/export", server.export, "GET"),
+        ("/report", server.report, "GET"),
+    ]
+    handled: dict[Any, Any] = dict.fromkeys(
+        (HTTPException, VitrailError, FileNotFoundError, ClientDisconnect, 500), said
+    )
+    return Starlette(
+        routes=[Route(path, answer, methods=[method]) for path, answer, method in routes],
+        middleware=[Middleware(Guard, access=allowed)],
+        exception_handlers=handled,
+    )
+
+
+def serve(
+    run: RunFolder,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8642,
+    with_token: bool = True,
+    ready: Callable[[dict[str, Any]], None],
+) -> None:
+    """Serve a run until it is interrupted.
+
+    Args:
+        run: A run whose model was trained and evaluated.
+        host: Address to listen on.
+        port: Port to listen on.
+        with_token: Whether the token is needed.
+        ready: Told the ``address``, with sentences, just before the server starts.
+
+    Raises:
+        InputError: If others could reach the server without a token.
+        RunFolderError: If the run lacks something.
+    """
+    allowed = access(host, port, with_token=with_token)
+    session = Session(run)
+    if not is_loopback(host):
+        _LOG.warning(
+            "--host %s: everybody who reaches this address and knows the token sees the pictures, "
+            "and what is sent is not encrypted: put it behind a proxy that speaks TLS",
+            host,
+        )
+    address = f"http://{host}:{port}/" + (f"?token={allowed.token}" if allowed.token else "")
+    ready({"address": address, "summary": [f"open {address}", "stop it with Ctrl-C"]})
+    uvicorn.run(
+        application(session, allowed),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=256,
+        timeout_keep_alive=10,
+    )

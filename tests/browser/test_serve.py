@@ -1,0 +1,189 @@
+"""The viewer behind the server, in a real browser that may speak to nobody else."""
+
+import io
+import json
+import zipfile
+from base64 import b64encode
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.browser
+
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+AXE = files("axe_playwright_python") / "axe.min.js"
+DROP = """([name, content]) => {
+  const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+}"""
+
+
+def until(page, condition):
+    for _ in range(400):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(condition)
+
+
+def picture(seed=0):
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 255, (48, 64), dtype=np.uint8)
+    Image.fromarray(pixels).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def visit(browser, served):
+    """Return a function that opens the server's page; whom it asked is checked."""
+    _, address, token = served
+    contexts, asked = [], []
+
+    def opened(fragment="", *, viewport=WIDE, path=f"?token={token}", **options):
+        context = browser.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address + path + fragment)
+        if path.startswith("?token"):
+            until(page, "document.querySelector('#v-wall-says').textContent !== ''")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    hosts = {urlsplit(url).hostname for url in asked if not url.startswith(("data:", "blob:"))}
+    assert hosts <= {"127.0.0.1"}
+
+
+def test_without_the_token_the_page_says_what_is_missing(visit):
+    page = visit(path="")
+    assert "needs the token" in page.inner_text("body")
+
+
+def test_the_token_leaves_the_address_and_the_choices_stay(visit):
+    page = visit("#case=case2&paint=contour")
+    assert "token" not in page.url
+    assert "case2" in page.locator("#v-title").inner_text()
+    assert page.locator("[data-state=paint]").input_value() == "contour"
+
+
+def test_every_case_of_the_run_is_listed(visit, served):
+    page = visit()
+    assert page.locator("#v-list button").count() >= len(served[0].case_ids)
+
+
+def test_pointing_shows_attention_that_the_server_computed_now(visit, served):
+    page = visit("#case=case1")
+    stored = served[0].close_json(1)
+    box = page.locator("#v-pane-a").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    until(page, "document.querySelector('#v-read').dataset.value !== undefined")
+    assert f"layer {stored['layers']}, mean of heads" in page.locator("#v-says-a").inner_text()
+
+
+def test_a_chosen_picture_is_labelled_and_shown(visit, served):
+    page = visit()
+    page.locator("#v-files").set_input_files(
+        {"name": "one.png", "mimeType": "image/png", "buffer": picture()}
+    )
+    until(page, "document.querySelector('#v-sent').textContent.includes('one.png: ')")
+    until(page, "document.querySelector('#v-title').textContent.includes('one.png')")
+    until(page, "document.querySelector('#v-says-a').textContent.startsWith('rollout')")
+    one = served[0].sent[-1].about
+    assert one["said"][0]["decision"] in page.locator("#v-said").inner_text()
+
+
+def test_a_dropped_picture_is_labelled(visit):
+    page = visit()
+    content = b64encode(picture(1)).decode()
+    page.evaluate(DROP, ["dropped.png", content])
+    until(page, "document.querySelector('#v-title').textContent.includes('dropped.png')")
+
+
+def test_a_broken_file_is_refused_in_words_and_the_next_one_works(visit):
+    page = visit()
+    page.locator("#v-files").set_input_files(
+        [
+            {"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"},
+            {"name": "good.png", "mimeType": "image/png", "buffer": picture(2)},
+        ]
+    )
+    until(page, "document.querySelector('#v-title').textContent.includes('good.png')")
+    said = page.locator("#v-sent .wrong").inner_text()
+    assert said.startswith("bad.png: not a PNG")
+    assert page.locator("#v-progress").get_attribute("value") == "2" or page.evaluate(
+        "document.querySelector('#v-progress').value === 2"
+    )
+
+
+def test_a_file_that_is_too_large_is_not_even_sent(visit, served):
+    page = visit()
+    before = len(served[0].sent)
+    page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(65 * 2 ** 20)], "large.png"));
+          document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+        }"""
+    )
+    until(page, "document.querySelector('#v-sent').textContent.includes('larger than 64 MB')")
+    assert len(served[0].sent) == before
+
+
+def test_what_was_sent_can_be_exported(visit):
+    page = visit()
+    page.locator("#v-files").set_input_files(
+        {"name": "kept.png", "mimeType": "image/png", "buffer": picture(3)}
+    )
+    until(page, "document.querySelector('#v-title').textContent.includes('kept.png')")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Export").click()
+    with zipfile.ZipFile(saved.value.path()) as archive:
+        assert "kept.png" in archive.read("predictions.csv").decode()
+
+
+def test_the_browser_closed_while_it_works_leaves_the_server_alive(visit, served):
+    page = visit()
+    page.locator("#v-files").set_input_files(
+        {"name": "left.png", "mimeType": "image/png", "buffer": picture(4)}
+    )
+    page.close()
+    assert visit().locator("#v-list button").count() >= len(served[0].case_ids)
+
+
+def test_a_picture_that_vanished_is_said_to_be_gone(visit, served):
+    run = served[0].run
+    path = run.picture("case4")
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        page = visit("#case=case0")
+        page.locator('[data-case="case4"]').click()
+        until(page, "document.querySelector('#v-status').textContent.includes('could not be')")
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_servers_page_never_scrolls_sideways(visit, viewport):
+    page = visit(viewport=viewport)
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault_on_the_servers_page(visit, scheme):
+    page = visit(color_scheme=scheme)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    result = page.evaluate("axe.run({resultTypes: ['violations']})")
+    serious = [
+        (one["id"], [node["html"][:160] for node in one["nodes"][:4]])
+        for one in result["violations"]
+        if one["impact"] in {"serious", "critical"}
+    ]
+    assert serious == [], json.dumps(serious, indent=1)
