@@ -1,14 +1,12 @@
 """``explain``, ``predict``, ``bench``, ``conformance``: what the model looks at."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from vitrail.cli.options import AsJson, Budget, Debug, Run
-from vitrail.cli.speaking import command_line, minutes, speaking
-from vitrail.errors import MissingExtraError
+from vitrail.cli.speaking import command_line, minutes, require, speaking
 from vitrail.runfolder import RunFolder
 
 
@@ -185,13 +183,7 @@ def serve(
     Example: `vitrail serve run1`
     """
     with speaking(as_json=as_json, debug=debug, out=run) as (_, show):
-        if find_spec("starlette") is None or find_spec("uvicorn") is None:
-            raise MissingExtraError(
-                "serve",
-                "starlette and uvicorn are not installed",
-                "the server is an extra",
-                "pip install 'vitrail[web]'",
-            )
+        require("starlette", "uvicorn", extra="web")
         from vitrail.web.app import serve as verb
 
         verb(RunFolder(run), host=host, port=port, with_token=not no_token, ready=show)

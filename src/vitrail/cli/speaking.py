@@ -5,10 +5,11 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vitrail.errors import InputError
+from vitrail.errors import InputError, MissingExtraError
 
 Speaking = AbstractContextManager[tuple[Callable[..., None], Callable[[Mapping[str, Any]], None]]]
 """What a command is given: its progress, and what shows its result."""
@@ -19,6 +20,22 @@ def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Speaking:
     from vitrail.terminal import speaking as open_terminal
 
     return open_terminal(as_json=as_json, debug=debug, out=out)
+
+
+def require(*libraries: str, extra: str) -> None:
+    """Refuse to go on without the libraries of an extra.
+
+    Raises:
+        MissingExtraError: If one is not installed.
+    """
+    for library in libraries:
+        if find_spec(library) is None:
+            raise MissingExtraError(
+                library,
+                "it is not installed",
+                f"this command needs the extra {extra}",
+                f"install it with: pip install 'vitrail[{extra}]'",
+            )
 
 
 def command_line() -> str:

@@ -8,7 +8,7 @@ import typer
 
 from vitrail.cli.options import AsJson, Debug, Manifest
 from vitrail.cli.request import asks
-from vitrail.cli.speaking import command_line, speaking
+from vitrail.cli.speaking import command_line, require, speaking
 from vitrail.runfolder import RunFolder
 
 Where = Annotated[
@@ -69,6 +69,7 @@ def tune(  # noqa: PLR0913 (an option each)
     Example: `vitrail tune run1 patch=8,16,32 heads=1,2,4 dropout=.1,.3,.5`
     """
     with speaking(as_json=as_json, debug=debug, out=out or where) as (progress, show):
+        require("optuna", extra="tune")
         from vitrail.pipeline.tune import Wish, planned
         from vitrail.pipeline.tune import tune as verb
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from math import isnan
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
@@ -77,32 +78,39 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             minutes=tables.minutes(contents),
             augmentation=augmentation(contents),
             training=charts.training_figures(contents),
-            headline=results.headline(contents),
-            side_tables=results.side_tables(contents),
-            operating_points=results.operating_points(contents),
-            curves=curves.curve_figures(results.subjects(contents)),
-            comparisons=results.comparisons(contents.evaluation.get("comparisons") or ()),
-            comparisons_csv=results.comparisons_csv(contents.evaluation.get("comparisons") or ()),
-            external=results.external_sets(contents),
-            confusions=charts.confusions(contents),
             gallery=shown,
+            **_numbers(contents),
             viewer=payload.viewer(contents, shown),
             trust=trusts.trust(contents),
             tuning=tunings.tuning(contents.study),
             limits=sentences.limits(contents),
             hashes=hashes(contents),
-            subgroups=results.subgroups(contents),
             sections=_sections(checklist),
             checklist=checklists.checklist(contents, checklist) if checklist else None,
-            openings=results.openings(contents),
-            prevalence=results.prevalence(contents),
-            deciding=results.deciding(contents),
-            by_class=results.by_class(contents),
-            doubt=results.doubt(contents),
-            shortcut_sentences=results.shortcut_sentences(contents),
             wall_bar=color_bar("sequential"),
         )
     )
+
+
+def _numbers(contents: Contents) -> dict[str, Any]:
+    """Say how good the models are: what the page's tables, curves and sentences of it show."""
+    return {
+        "headline": results.headline(contents),
+        "side_tables": results.side_tables(contents),
+        "operating_points": results.operating_points(contents),
+        "curves": curves.curve_figures(results.subjects(contents)),
+        "comparisons": results.comparisons(contents.evaluation.get("comparisons") or ()),
+        "comparisons_csv": results.comparisons_csv(contents.evaluation.get("comparisons") or ()),
+        "external": results.external_sets(contents),
+        "confusions": charts.confusions(contents),
+        "subgroups": results.subgroups(contents),
+        "openings": results.openings(contents),
+        "prevalence": results.prevalence(contents),
+        "deciding": results.deciding(contents),
+        "by_class": results.by_class(contents),
+        "doubt": results.doubt(contents),
+        "shortcut_sentences": results.shortcut_sentences(contents),
+    }
 
 
 def _sections(checklist: str | None) -> tuple[tuple[str, str], ...]:

@@ -12,19 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vitrail.errors import InputError, MissingExtraError, RunFolderError
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from vitrail.errors import InputError, RunFolderError
 from vitrail.records import Progress, no_progress
 from vitrail.tuning.space import Axis
-
-try:
-    import optuna
-    from optuna.exceptions import ExperimentalWarning, StorageInternalError
-    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-    from optuna.trial import TrialState
-    from sqlalchemy.exc import OperationalError, SQLAlchemyError
-except ImportError as missing:
-    rule, remedy = "tuning needs Optuna", "pip install 'vitrail[tune]'"
-    raise MissingExtraError("tune", f"no {missing.name}", rule, remedy) from missing
 
 _HEARTBEAT_S, _GRACE_S = 2, 10
 _RETRIES = 3
