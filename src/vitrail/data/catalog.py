@@ -8,7 +8,7 @@ import difflib
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -61,6 +61,8 @@ class Card(BaseModel):
         files: What is downloaded.
         account: How to get it where no file can be downloaded.
         run: Folder, inside the fetched one, that ``vitrail run`` is given.
+        lists: Text files, inside the fetched folder, of the pictures of each part: ``class/name`` a
+            line, relative to ``run``, without the ending.
         patient_from: For ``--patient-from``, where names tell what must stay together.
         faults: What is known to be wrong with it.
     """
@@ -80,6 +82,7 @@ class Card(BaseModel):
     files: tuple[RemoteFile, ...] = ()
     account: str = ""
     run: str = ""
+    lists: dict[Literal["train", "validation", "test"], str] = {}
     patient_from: str = ""
     faults: tuple[str, ...]
 

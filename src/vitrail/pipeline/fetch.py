@@ -9,10 +9,11 @@ from typing import Any, cast
 from vitrail.data.catalog import Card, RemoteFile, cards, find
 from vitrail.data.extras import load
 from vitrail.data.fetch import Fetched, download, extract, is_archive
+from vitrail.data.raster import SUFFIXES
 from vitrail.errors import DataError, InputError
 from vitrail.pipeline.ledger import Result
 from vitrail.records import Progress, no_progress
-from vitrail.runfolder import read_json, write_json
+from vitrail.runfolder import read_json, write_csv, write_json
 
 Confirm = Callable[[Sequence[str]], bool]
 """Shows sentences and asks whether to go on."""
@@ -87,10 +88,28 @@ def fetch_card(
     source = to / card.run if card.run else to
     if not any(is_archive(Path(file.name)) for file in came):
         source = to / card.variant(variant)[0].name
-    patients = f" --patient-from '{card.patient_from}'" if card.patient_from else ""
+    options = f" --patient-from '{card.patient_from}'" if card.patient_from else ""
+    if card.lists:
+        options += f" --manifest '{_write_manifest(card, to)}'"
     said = [_verdict(file) for file in came]
-    said.append(f"next: vitrail run '{source}' --out run1{patients}")
+    said.append(f"next: vitrail run '{source}' --out run1{options}")
     return {**about, "folder": str(to), "source": str(source), "summary": said}
+
+
+def _write_manifest(card: Card, to: Path) -> Path:
+    """Write the parts that a set states in lists as a manifest beside its pictures."""
+    folder = to / card.run
+    rows = []
+    for part, name in card.lists.items():
+        for line in (to / name).read_text(encoding="utf-8").split():
+            pictures = [f"{line}{ending}" for ending in SUFFIXES]
+            path = next((one for one in pictures if (folder / one).is_file()), "")
+            if not path:
+                rule = "every picture of a list is there"
+                raise DataError(str(to / name), f"no picture {line}", rule, "fetch the set again")
+            rows.append({"path": path, "label": line.partition("/")[0], "split": part})
+    write_csv(folder / "manifest.csv", rows, header=("path", "label", "split"))
+    return folder / "manifest.csv"
 
 
 def _there(to: Path, card: Card) -> list[Fetched]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vitrail.data import fetch as downloads
 from vitrail.data.catalog import Card, RemoteFile
-from vitrail.data.cohort import read_folder
+from vitrail.data.cohort import read_folder, read_manifest
 from vitrail.errors import DataError, InputError
 from vitrail.pipeline import fetch as verbs
 
@@ -120,6 +120,28 @@ def test_a_set_comes_whole_checked_and_ready_to_run(server, tmp_path):
     about = json.loads((tmp_path / "leaves" / "fetched.json").read_text())
     assert about["files"][0]["verified"]
     assert told["summary"][-1].startswith("next: vitrail run")
+
+
+def test_parts_that_stand_in_lists_become_a_manifest(server, tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(server.content)) as old, zipfile.ZipFile(stream, "w") as new:
+        for part, named in (("train", "012"), ("test", "345")):
+            lines = []
+            for label in ("pizza", "soup"):
+                for number in named:
+                    source = (
+                        f"{part}/{'rust' if label == 'soup' else 'healthy'}/{int(number) % 3}.png"
+                    )
+                    new.writestr(f"food/images/{label}/{number}.png", old.read(source))
+                    lines.append(f"{label}/{number}")
+            new.writestr(f"food/meta/{part}.txt", "\n".join(lines))
+    server.content = stream.getvalue()
+    lists = {"train": "food/meta/train.txt", "test": "food/meta/test.txt"}
+    food = card(server).model_copy(update={"run": "food/images", "lists": lists})
+    told = verbs.fetch_card(food, to=tmp_path / "food", confirm=agree)
+    assert "--manifest" in told["summary"][-1]
+    cohort = read_manifest(tmp_path / "food" / "food" / "images" / "manifest.csv")
+    assert [case.split for case in cohort if case.label == "soup"] == ["train"] * 3 + ["test"] * 3
 
 
 def test_what_is_there_already_is_not_fetched_again(server, tmp_path):
