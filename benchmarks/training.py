@@ -272,6 +272,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", type=int, default=192, help="pictures of the heads' part")
+    parser.add_argument("--steps", type=int, default=9, help="steps of each loop in each round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", help="MODEL:LOOP, for the memory of one alone")
     args = parser.parse_args()
@@ -287,9 +289,9 @@ def main() -> None:
             where = Path(folder) / name
             where.mkdir()
             if args.part != "step":
-                heads(name, args, pictures(where, 192, args.size))
+                heads(name, args, pictures(where, args.cases, args.size))
             if args.part != "head":
-                race(name, args, pictures(where, 9 * args.batch, args.size))
+                race(name, args, pictures(where, args.steps * args.batch, args.size))
 
 
 if __name__ == "__main__":
