@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from math import isfinite
 from pathlib import Path
 
 from vitrail.errors import InputError
@@ -84,7 +85,8 @@ def table(rows: tuple[Conformance, ...]) -> list[str]:
     said = [f"{'explainer':26}{'pointing':>22}{'average precision':>22}{'right class':>22}"]
     for row in rows:
         cells = [
-            f"{cell.value:.3f} ({cell.low:.3f} {cell.high:.3f})"
+            f"{cell.value:.3f}"
+            + (f" ({cell.low:.3f} {cell.high:.3f})" if isfinite(cell.low) else "")
             for cell in (row.pointing, row.average_precision, row.right_class)
         ]
         fate = "control" if row.is_control else "conforms" if row.conforms else "does not conform"
