@@ -33,7 +33,9 @@ def test_every_number_of_the_headline_table_is_the_records(open_report, run):
     page = open_report()
     for model, metrics in read_json(run.evaluation)["sets"]["test"].items():
         for metric, one in metrics.items():
-            cell = page.locator(f'td[data-metric="{metric}"][data-model="{model}"]')
+            cell = page.locator(
+                f'[data-table="headline"] td[data-metric="{metric}"][data-model="{model}"]'
+            )
             assert cell.locator("b").inner_text() == number(one["value"])
             if one["value"] is not None:
                 span = f"{number(one['low'])} to {number(one['high'])}"
