@@ -35,12 +35,14 @@ class Sender {
     this.most = most;
     this.said = found("v-sent", HTMLElement);
     this.bar = found("v-progress", HTMLProgressElement);
+    this.total = 0;
     this.busy = Promise.resolve();
   }
 
   /** @param {File[]} files */
   add(files) {
-    this.bar.max += files.length;
+    this.total += files.length;
+    this.bar.max = this.total;
     this.bar.hidden = false;
     for (const file of files) this.busy = this.busy.then(() => this.send(file));
   }
