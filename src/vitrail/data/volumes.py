@@ -177,6 +177,11 @@ def _coloring(draw: Draw) -> Draw:
     return replace(draw, mirror=False, quarter_turns=0, angle_deg=0.0, shift=(0.0, 0.0), scale=1.0)
 
 
+def dataset_of(preprocessing: Preprocessing) -> type[PictureDataset]:
+    """Return what makes datasets of the cases that a preprocessing is for: pictures or volumes."""
+    return PictureDataset if preprocessing.volume is None else VolumeDataset
+
+
 def stack_key(case: Case, root: Path, *, view: VolumeView) -> str:
     """Name a stack by the state of its files and by what is done to them."""
     stamps = [scan_stamp(root / path) for path in (case.path, case.mask) if path]

@@ -153,47 +153,43 @@ class FoldStudy:
 
     def _out_of_fold(self, windows: Sequence[VolumeDataset], method: str) -> Maps:
         """Explain every training case by the inner model that held it out."""
-        cases = tuple(case for case in windows[0].cases)
+        cases = windows[0].cases
         inner = Cohort(
-            self.cohort.root, tuple(replace(one, split="") for one in cases), self.cohort.classes
+            self.cohort.root,
+            tuple(replace(case, split="") for case in cases),
+            self.cohort.classes,
         )
         folds = make_folds(
             inner, groups=self.groups, folds=self.stages.inner_folds, seed=self.number
         )
-        made: Maps | None = None
+        made: dict[int, Maps] = {}
         for number, fold in enumerate(folds):
-            model = self._inner(inner, fold, number)
             held = [place for place, case in enumerate(cases) if fold[case.case_id] == "test"]
+            model = self._inner([case for case in cases if fold[case.case_id] != "test"], number)
             found = self._by(model, self._some([cases[place] for place in held]), method)
-            if made is None:
-                made = np.zeros((len(cases), *found.shape[1:]), dtype=np.float32)
-            made[held] = found
-        return np.zeros((0, 1, 1, 1), dtype=np.float32) if made is None else made
+            made |= dict(zip(held, found, strict=True))
+        return np.stack([made[place] for place in range(len(cases))])
 
-    def _inner(self, cohort: Cohort, fold: Mapping[str, SplitName], number: int) -> nn.Module:
-        """Train an inner stage one, or load it."""
+    def _inner(self, training: Sequence[Case], number: int) -> nn.Module:
+        """Train an inner stage one, or load it; the fold's validation cases choose its epoch."""
         folder = self.folder / "inner" / str(number)
         if (folder / bundle.DESCRIPTION).exists():
             return bundle.load(folder).model
         started = time.perf_counter()
         stages = self.stages
-        parts = {
-            part: VolumeDataset(
-                [case for case in cohort if fold[case.case_id] == part],
-                cohort.root,
-                preprocessing=stages.preprocessing,
-                classes=cohort.classes,
-                augment=preset(stages.augmentation) if part == "train" else None,
-                seed=stages.vit_fit.seed,
-                cache_dir=stages.cache,
-            )
-            for part in ("train", "validation")
-        }
         model = build(stages.vit, seed=stages.vit_fit.seed)
         fit(
             model,
-            parts["train"],
-            validation=parts["validation"],
+            VolumeDataset(
+                training,
+                self.cohort.root,
+                preprocessing=stages.preprocessing,
+                classes=self.cohort.classes,
+                augment=preset(stages.augmentation),
+                seed=stages.vit_fit.seed,
+                cache_dir=stages.cache,
+            ),
+            validation=self._windows("validation")[0],
             settings=stages.vit_fit,
             folder=folder,
         )
@@ -202,7 +198,7 @@ class FoldStudy:
             folder,
             model=model,
             spec=stages.vit,
-            classes=cohort.classes,
+            classes=self.cohort.classes,
             preprocessing=stages.preprocessing,
             extra={"fold": self.number, "inner": number},
         )

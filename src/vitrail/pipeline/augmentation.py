@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vitrail.data.augment import KINDS, preset
 from vitrail.data.loader import PictureDataset
+from vitrail.data.volumes import dataset_of
 from vitrail.pipeline.choices import Plan
 from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.pictures import png
@@ -35,7 +36,7 @@ def keep_grids(run: RunFolder, plan: Plan, *, cohort: Cohort, folds: Folds) -> N
         path = run.augmentation(kind)
         if path.exists() or kind == "none":
             continue
-        pictures = PictureDataset(
+        pictures = dataset_of(plan.preprocessing)(
             shown,
             cohort.root,
             preprocessing=plan.preprocessing,

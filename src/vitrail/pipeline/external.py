@@ -10,7 +10,7 @@ from vitrail.data.cohort import load_cohort, read_folder, read_manifest, with_se
 from vitrail.data.loader import PictureDataset
 from vitrail.data.scan import content_hash
 from vitrail.data.split import analysis_unit, clusters
-from vitrail.data.volumes import VolumeDataset
+from vitrail.data.volumes import dataset_of
 from vitrail.errors import DataError, InputError
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
 from vitrail.evaluation.evaluate import to_json
@@ -111,7 +111,7 @@ def _evaluate(
     readable = found.readable(other)
     cases = tuple(_renamed(case) for case in readable)
     _require_others(own, replace(readable, cases=cases))
-    kind = PictureDataset if plan.volume.value is None else VolumeDataset
+    kind = dataset_of(plan.preprocessing)
     pictures = kind(cases, readable.root, preprocessing=plan.preprocessing, classes=own.classes)
     kept = [said for said in read_predictions(run.predictions) if said.split != "external"]
     added = _predict(run, plan, pictures=pictures)

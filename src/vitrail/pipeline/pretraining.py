@@ -11,6 +11,7 @@ from vitrail.data.cohort import list_pictures
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import read_raster
 from vitrail.data.scan import content_hash
+from vitrail.data.volumes import dataset_of
 from vitrail.errors import UnreadableFileError
 from vitrail.pipeline.choices import Plan
 from vitrail.records import Case, Progress, no_progress
@@ -56,7 +57,7 @@ def pretrain_first(
     cases = [replace(case, label=_NO_LABEL) for case in train.cases]
     if plan.unlabeled.value:
         cases += unlabeled_cases(Path(plan.unlabeled.value), train=train, held_out=held_out)
-    pictures = PictureDataset(
+    pictures = dataset_of(train.preprocessing)(
         cases,
         train.root,
         preprocessing=train.preprocessing,

@@ -12,7 +12,7 @@ from torch import nn
 from vitrail.data.augment import preset
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
-from vitrail.data.volumes import VolumeDataset
+from vitrail.data.volumes import dataset_of
 from vitrail.errors import RunFolderError
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
@@ -347,7 +347,7 @@ def dataset(
         seed: Of the augmentation.
         cache: Folder that keeps decoded pictures; None keeps none on disk.
     """
-    kind = PictureDataset if plan.volume.value is None else VolumeDataset
+    kind = dataset_of(plan.preprocessing)
     return kind(
         [case for case in cohort if part in ("all", split[case.case_id])],
         cohort.root,
