@@ -128,7 +128,7 @@ def features(
     return caught[-1].flatten(1).double().cpu().numpy()
 
 
-def learn_features(model: nn.Module, training: Inputs, held_out: Inputs) -> dict[str, Any]:
+def learn_features(model: nn.Module, training: Inputs, *, held_out: Inputs) -> dict[str, Any]:
     """Learn the range of the training pictures' features, as JSON values for ``model.json``.
 
     Distances are measured along the features' sixteen main directions among the training pictures.
@@ -172,6 +172,7 @@ def _all_features(model: nn.Module, pictures: Inputs) -> Float[np.ndarray, "case
 def judge_features(
     content: Mapping[str, Any],
     model: nn.Module,
+    *,
     images: Float[Tensor, "batch channel height width"],
 ) -> Novelty | None:
     """Hold a picture's features against the training pictures'; None where these are not known."""

@@ -172,7 +172,9 @@ def _predict(
     laid = _overlay(picture, found.values[0].numpy(), signed=found.signed, loaded=loaded)
     write_bytes(overlay, png(laid))
     seen = None if known is None else novelty.judge(known, picture, preprocessing=preprocessing)
-    deep = novelty.judge_features(loaded.extra.get("feature_range", {}), loaded.model, images)
+    deep = novelty.judge_features(
+        loaded.extra.get("feature_range", {}), loaded.model, images=images
+    )
     known_ones = [one for one in (seen, deep) if one is not None]
     return {
         "path": str(path),

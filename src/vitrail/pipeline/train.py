@@ -197,7 +197,9 @@ class Work:
             name: "test" if part == "train" else "" for name, part in split.items()
         }
         plain = self.pictures(seen, "test", seed=training.seed)
-        return novelty.learn_features(model.eval(), plain, self.part("validation", training))
+        return novelty.learn_features(
+            model.eval(), plain, held_out=self.part("validation", training)
+        )
 
     def frozen(self) -> Frozen:
         """Return what heads are trained on."""

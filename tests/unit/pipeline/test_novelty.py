@@ -39,15 +39,17 @@ def test_features_are_what_the_last_linear_layer_is_given_and_no_hook_stays(mode
 
 
 def test_a_picture_unlike_the_training_pictures_is_told_after_a_way_through_json(model):
-    learned = learn_features(model, Pictures(200, seed=2), Pictures(60, seed=3))
+    learned = learn_features(model, Pictures(200, seed=2), held_out=Pictures(60, seed=3))
     learned = json.loads(json.dumps(learned))
     assert learned["num_measured"] == 30
-    like = [judge_features(learned, model, Pictures(1, seed=k).images) for k in range(50, 90)]
+    like = [
+        judge_features(learned, model, images=Pictures(1, seed=k).images) for k in range(50, 90)
+    ]
     assert np.mean([one.outside for one in like]) < 0.3
-    assert judge_features(learned, model, torch.full((1, 1, 4, 4), 40.0)).outside
+    assert judge_features(learned, model, images=torch.full((1, 1, 4, 4), 40.0)).outside
 
 
 def test_with_too_few_pictures_nothing_is_judged(model):
-    learned = learn_features(model, Pictures(10, seed=2), Pictures(5, seed=3))
+    learned = learn_features(model, Pictures(10, seed=2), held_out=Pictures(5, seed=3))
     assert "at least are needed" in learned["reason"]
-    assert judge_features(learned, model, torch.zeros(1, 1, 4, 4)) is None
+    assert judge_features(learned, model, images=torch.zeros(1, 1, 4, 4)) is None
