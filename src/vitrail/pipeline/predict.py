@@ -18,7 +18,7 @@ from vitrail.explain import explain
 from vitrail.metrics.novelty import TrainingRange
 from vitrail.models import bundle
 from vitrail.pipeline import novelty
-from vitrail.pipeline.choices import read_plan
+from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.ledger import Result, require_run
 from vitrail.pipeline.pictures import png
 from vitrail.pipeline.volumes import one_case, write_heatmap
@@ -53,12 +53,7 @@ def predict(
     """
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
-    folders = [
-        run.model("vit", seed=plan.seed.value, fold=fold) for fold in range(plan.folds.value)
-    ]
-    for folder in folders:
-        run.require(folder / bundle.DESCRIPTION, "train")
-    folds = [bundle.load(folder) for folder in folders]
+    folds = _folds(run, plan)
     known = novelty.read(folds[0].extra.get("training_range", {}))
     pictures = _pictures(paths, scans=folds[0].preprocessing.volume is not None)
     out = out or run.root / "new"
@@ -76,17 +71,42 @@ def predict(
     if not rows:
         raise unreadable[0]
     probabilities = (f"prob_{name}" for name in folds[0].classes)
-    header = ("path", "label", *probabilities, "distance", "out_of_range", "overlay")
+    header = (
+        "path",
+        "label",
+        *probabilities,
+        "distance",
+        "feature_distance",
+        "out_of_range",
+        "overlay",
+    )
     write_csv(out / "predictions.csv", [_row(row) for row in rows], header=header)
     said = [_sentence(row) for row in rows]
-    said.append(
-        "not known whether pictures are out of range: too few validation cases"
-        if known is None
-        else novelty.false_alarm_sentence(known)
-    )
+    said += _range_sentences(folds[0])
     said.append(f"overlays and predictions.csv: {out}")
     left_out = [{"path": error.argument, "reason": error.came} for error in unreadable]
     return {"predictions": rows, "unreadable": left_out, "summary": said}
+
+
+def _folds(run: RunFolder, plan: Plan) -> list[bundle.Bundle]:
+    """Load the model of every fold, of the first seed."""
+    folders = [
+        run.model("vit", seed=plan.seed.value, fold=fold) for fold in range(plan.folds.value)
+    ]
+    for folder in folders:
+        run.require(folder / bundle.DESCRIPTION, "train")
+    return [bundle.load(folder) for folder in folders]
+
+
+def _range_sentences(loaded: bundle.Bundle) -> list[str]:
+    """Say what out of range means, and how often it is said wrongly."""
+    looks = (("training_range", "intensities"), ("feature_range", "model's features"))
+    said = [
+        novelty.false_alarm_sentence(known, what=what)
+        for key, what in looks
+        if (known := novelty.read(loaded.extra.get(key, {}))) is not None
+    ]
+    return said or ["not known whether pictures are out of range: too few validation cases"]
 
 
 def _pictures(paths: Sequence[Path], *, scans: bool) -> list[Path]:
@@ -152,12 +172,17 @@ def _predict(
     laid = _overlay(picture, found.values[0].numpy(), signed=found.signed, loaded=loaded)
     write_bytes(overlay, png(laid))
     seen = None if known is None else novelty.judge(known, picture, preprocessing=preprocessing)
+    deep = novelty.judge_features(
+        loaded.extra.get("feature_range", {}), loaded.model, images=images
+    )
+    known_ones = [one for one in (seen, deep) if one is not None]
     return {
         "path": str(path),
         "label": _label(loaded.classes, probabilities, several=several),
         "probabilities": dict(zip(loaded.classes, probabilities, strict=True)),
         "distance": None if seen is None else seen.distance,
-        "out_of_range": None if seen is None else seen.outside,
+        "feature_distance": None if deep is None else deep.distance,
+        "out_of_range": any(one.outside for one in known_ones) if known_ones else None,
         "overlay": str(overlay),
     }
 

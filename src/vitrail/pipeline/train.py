@@ -190,6 +190,17 @@ class Work:
             self.cohort, split, plan=self.plan, part=part, seed=seed, cache=self.run.cache
         )
 
+    def feature_range(self, model: nn.Module, training: Training) -> dict[str, Any]:
+        """Learn what the features of a trained model's own training pictures are like."""
+        split = self.folds.each[training.fold]
+        seen: dict[str, SplitName] = {
+            name: "test" if part == "train" else "" for name, part in split.items()
+        }
+        plain = self.pictures(seen, "test", seed=training.seed)
+        return novelty.learn_features(
+            model.eval(), plain, held_out=self.part("validation", training)
+        )
+
     def frozen(self) -> Frozen:
         """Return what heads are trained on."""
         trained: dict[str, SplitName] = {
@@ -263,6 +274,7 @@ def _train_one(training: Training, work: Work, *, progress: Progress) -> None:
             "multi_label": work.cohort.multi_label,
             **_told(result, model),
             "training_range": work.ranges[training.fold],
+            "feature_range": work.feature_range(model, training),
         },
     )
 
