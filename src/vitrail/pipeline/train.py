@@ -24,6 +24,7 @@ from vitrail.pipeline.frozen import Frozen, train_frozen
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.methods import fit_choices
 from vitrail.pipeline.pretraining import pretrain_first
+from vitrail.pipeline.processes import leads, meet
 from vitrail.records import Case, Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json
 from vitrail.training.fit import FitResult, FitSettings, fit
@@ -208,7 +209,8 @@ class Work:
 
 def _train(wanted: list[Training], work: Work, *, progress: Progress) -> Result:
     """Train what is not there yet."""
-    keep_grids(work.run, work.plan, cohort=work.cohort, folds=work.folds)
+    if leads():
+        keep_grids(work.run, work.plan, cohort=work.cohort, folds=work.folds)
     results = []
     for training in wanted:
         if not (training.folder / bundle.DESCRIPTION).exists():
@@ -249,6 +251,15 @@ def _one_bar(training: Training, wanted: Sequence[Training], *, progress: Progre
 def _train_one(training: Training, work: Work, *, progress: Progress) -> None:
     """Train one model and keep it."""
     model, spec, result = fit_one(training, work, progress=progress)
+    if leads():
+        _keep(training, work, model=model, spec=spec, result=result)
+    meet()
+
+
+def _keep(
+    training: Training, work: Work, *, model: nn.Module, spec: ModelSpec, result: FitResult
+) -> None:
+    """Write the folder of a trained model."""
     if training.fold not in work.ranges:
         train, validation = work.part("train", training), work.part("validation", training)
         work.ranges[training.fold] = novelty.learn(train, validation)
