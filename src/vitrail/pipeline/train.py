@@ -21,12 +21,14 @@ from vitrail.pipeline.augmentation import keep_grids
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.frozen import Frozen, train_frozen
+from vitrail.pipeline.guards import check_learning_rates
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.methods import fit_choices
 from vitrail.pipeline.pretraining import pretrain_first
 from vitrail.pipeline.processes import leads, meet
 from vitrail.records import Case, Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json
+from vitrail.training import lora
 from vitrail.training.fit import FitResult, FitSettings, fit
 
 _log = logging.getLogger("vitrail")
@@ -130,6 +132,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     work = Work(run, plan, cohort, folds)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     _refuse_other(wanted, plan)
+    check_learning_rates(plan)
     return stage(
         "train",
         run,
@@ -300,6 +303,7 @@ def fit_one(
         spec, result = train_frozen(work.frozen(), model, spec=spec, split=split, **how)
     else:
         result = fit(model, train, validation, **how)
+        lora.merge(model)
     return model, spec, result
 
 
@@ -324,6 +328,8 @@ def _start(
             folder=training.folder,
             progress=progress,
         )
+    if is_model and plan.lora_rank.value and plan.mode.value != "head":
+        lora.adapt(model, rank=plan.lora_rank.value)
     return model
 
 

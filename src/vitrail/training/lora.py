@@ -5,17 +5,13 @@ are trained; afterwards (a / r) B A is added to W, and the model is again what i
 that nothing downstream has to know.
 """
 
-from types import ModuleType
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
 
 from vitrail.errors import InputError
-
-try:
-    import peft
-except ImportError:  # the extra `lora` is not installed; `adapt` says so
-    peft: ModuleType | None = None  # type: ignore[no-redef]
 
 ADAPTED = ("qkv", "proj")
 """Ends of the names of the attention matrices that get a product beside them."""
@@ -37,7 +33,7 @@ def adapt(model: nn.Module, *, rank: int) -> None:
     Source:
         hu2022, section 4.1.
     """
-    if peft is None:
+    if find_spec("peft") is None:
         raise InputError(
             "lora_rank",
             str(rank),
@@ -56,6 +52,7 @@ def adapt(model: nn.Module, *, rank: int) -> None:
             "its attention must have the linear layers attn.qkv and attn.proj",
             "choose a Vision Transformer, or leave lora_rank empty and train every weight",
         )
+    peft = import_module("peft")  # the extra `lora`
     peft.inject_adapter_in_model(
         peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names), model
     )

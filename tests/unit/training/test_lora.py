@@ -81,6 +81,6 @@ def test_a_model_without_such_matrices_is_refused():
 
 
 def test_a_missing_package_is_named_with_its_install_command(toy_model, monkeypatch):
-    monkeypatch.setattr(lora, "peft", None)
+    monkeypatch.setattr(lora, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'pip install "vitrail\[lora\]"'):
         lora.adapt(toy_model(), rank=4)
