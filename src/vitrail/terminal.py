@@ -5,6 +5,7 @@ Apart from ``cli``, because rich's bars take longer to import than ``vitrail --h
 
 import json
 import logging
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,8 @@ class Bars:
 @contextmanager
 def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[Bars, Show]]:
     """Give a command its progress and its way to show a result, and turn errors into messages."""
-    console = Console(stderr=True)
+    leads = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
+    console = Console(stderr=True, quiet=not leads)
     log = logging.getLogger("vitrail")
     handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
     log.addHandler(handler)
@@ -55,7 +57,7 @@ def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[
         with Progress(*columns, console=console) as bars:
             results: list[Mapping[str, Any]] = []
             yield Bars(bars), results.append
-        for result in results:
+        for result in results if leads else ():
             _print(result, as_json=as_json)
     except VitrailError as error:
         raise _failure(str(error), debug=debug) from error

@@ -1,6 +1,9 @@
 """From pictures to a report with the ways of training that a plan can ask for."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -69,3 +72,21 @@ def test_a_wish_that_is_not_the_plans_is_refused(tmp_path):
     done = invoke("run", *asked, "--set", "epochs=2")
     assert done.exit_code == 2
     assert "it says epochs: 1, the command line says 2" in " ".join(done.stderr.split())
+
+
+def test_the_same_command_as_two_processes_makes_one_run(tmp_path):
+    pictures = draw(tmp_path / "tiles", ["left", "right"], cases=30)
+    options = [part for wish in (*TINY, SMALL) for part in ("--set", wish)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "vitrail", "run", pictures, "--out", tmp_path / "run", "--json"]
+    done = subprocess.run(
+        [*map(str, command), "--budget", "5h", *options],
+        env={**os.environ, "MASTER_PORT": "0", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    stages = json.loads(done.stdout)["stages"]  # one object: one process speaks
+    assert list(stages) == ["inspect", "plan", "train", "evaluate", "explain", "report"]
+    assert RunFolder(tmp_path / "run").report.exists()

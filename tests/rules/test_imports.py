@@ -17,6 +17,8 @@ HOMES = {
     "timm": {"models", "data.augment", "training"},
     "transformers": {"models.zoo"},
     "accelerate": {"training", "pipeline"},
+    "peft": {"training.lora"},
+    "psutil": {"training.memory"},
     "optuna": {"tuning"},
     "matplotlib": {"report"},
     "jinja2": {"report"},

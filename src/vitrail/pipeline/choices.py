@@ -97,6 +97,10 @@ class Plan(BaseModel):
         weight_decay: On matrices only, never on biases, norms and embeddings.
         layer_decay: Factor on the model's learning rate for each layer further from its head;
             None for one rate everywhere.
+        lora_rank: Rank of the products that learn beside the model's resting attention matrices;
+            None trains every weight.
+        unfreezing: Share of the epochs over which the model's layers are set free one after
+            another, the head first; 0 trains all from the first epoch.
         clip_norm: Largest norm of a step's gradient; None for no limit.
         label_smoothing: Share of the target spread over all classes.
         mixup: Parameter of the beta distribution that pictures are blended by; 0 for none.
@@ -106,6 +110,8 @@ class Plan(BaseModel):
         patience: Epochs without a better one after which training stops; None trains them all.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         compile: Whether the training step is compiled by ``torch.compile``.
+        tracker: Which tracker gets the curves beside ``log.jsonl``: ``tensorboard``, ``mlflow``,
+            ``wandb`` or another that accelerate knows; None for none.
         balance: How classes of unequal size are made to count alike: by class ``weights`` in the
             loss, by ``sampling``, or ``none``.
         workers: Processes that decode pictures.
@@ -153,6 +159,8 @@ class Plan(BaseModel):
     optimizer: Choice[str]
     weight_decay: Choice[Share]
     layer_decay: Choice[Rate | None]
+    lora_rank: Choice[Annotated[int, Field(ge=1, le=1024)] | None]
+    unfreezing: Choice[Share]
     clip_norm: Choice[Annotated[float, Field(gt=0)] | None]
     label_smoothing: Choice[Annotated[float, Field(ge=0, le=0.9)]]
     mixup: Choice[Annotated[float, Field(ge=0, le=100)]]
@@ -162,6 +170,7 @@ class Plan(BaseModel):
     patience: Choice[Count | None]
     precision: Choice[Literal["auto", "fp32", "bf16", "fp16"]]
     compile: Choice[bool]
+    tracker: Choice[str | None]
     balance: Choice[Literal["none", "weights", "sampling"]]
     workers: Choice[Annotated[int, Field(ge=0, le=64)]]
     explanation: Choice[Literal["rollout", "grad_cam", "relevance"]]
@@ -214,7 +223,14 @@ class Plan(BaseModel):
 
     def fingerprint(self, *, without: tuple[str, ...] = ()) -> str:
         """Hash the values that change what is trained (no reasons, no estimates, no maps)."""
-        left_out = {"budget_minutes", "expected_minutes", "explanation", "workers", *without}
+        left_out = {
+            "budget_minutes",
+            "expected_minutes",
+            "explanation",
+            "workers",
+            "tracker",
+            *without,
+        }
         values = {
             name: choice["value"]
             for name, choice in self.model_dump(mode="json").items()

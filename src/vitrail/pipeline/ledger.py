@@ -15,6 +15,7 @@ from typing import Any, cast
 from vitrail import __version__
 from vitrail.errors import RunFolderError
 from vitrail.pipeline.environment import capture
+from vitrail.pipeline.processes import leads
 from vitrail.runfolder import RunFolder, read_json, write_json
 
 _log = logging.getLogger("vitrail")
@@ -67,9 +68,9 @@ def stage(
     started = time.perf_counter()
     result = work()
     seconds = round(time.perf_counter() - started, 2)
-    _record(
-        run, name, command=command, entry={"inputs": inputs, "seconds": seconds, "result": result}
-    )
+    entry = {"inputs": inputs, "seconds": seconds, "result": result}
+    if leads():
+        _record(run, name, command=command, entry=entry)
     return {**result, "stage": name, "skipped": False, "seconds": seconds}
 
 

@@ -34,6 +34,8 @@ def methods(*, fine_tunes: bool) -> Stated:
             if fine_tunes
             else (None, "no layer knows more than another before training")
         ),
+        "lora_rank": (None, "every weight is trained; 8 trains small products beside large models"),
+        "unfreezing": (0.0, "off; 0.5 lets the layers of a trained model wait for a new head"),
         "clip_norm": (1.0, "one bad batch must not undo an epoch"),
         **_regularization(),
         **_machine(),
@@ -57,6 +59,10 @@ def _machine() -> Stated:
     return {
         "accumulation": (1, "each batch is one pass; more passes need less memory"),
         "precision": ("auto", "bf16 on a GPU that has it, fp16 on another, fp32 on a CPU"),
+        "tracker": (
+            None,
+            "log.jsonl alone; tensorboard, mlflow or wandb on request",
+        ),
         "compile": (False, "compiling takes minutes, which pay on a GPU and long trainings only"),
     }
 
@@ -122,5 +128,6 @@ def fit_choices(values: Mapping[str, Any], *, is_model: bool) -> dict[str, Any]:
         values: Name of a choice → its value.
         is_model: Whether they are for the model; else for its baseline, which starts untrained.
     """
-    chosen = {name: values[name] for name in methods(fine_tunes=False)}
-    return chosen if is_model else {**chosen, "layer_decay": None}
+    names = methods(fine_tunes=False).keys() - {"lora_rank"}
+    chosen = {name: values[name] for name in names}
+    return chosen if is_model else {**chosen, "layer_decay": None, "unfreezing": 0.0}

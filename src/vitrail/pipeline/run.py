@@ -8,6 +8,7 @@ from vitrail.pipeline.explain import explain
 from vitrail.pipeline.inspect import inspect
 from vitrail.pipeline.ledger import Result
 from vitrail.pipeline.plan import plan
+from vitrail.pipeline.processes import leads, meet
 from vitrail.pipeline.report import report
 from vitrail.pipeline.request import Request
 from vitrail.pipeline.train import train
@@ -27,6 +28,8 @@ def run(
 ) -> Result:
     """Do the main job; finished stages whose inputs are unchanged are skipped.
 
+    Of several processes all train; the leader does the rest.
+
     Args:
         folder: The run folder.
         pictures: The folder of pictures.
@@ -39,7 +42,7 @@ def run(
     Raises:
         VitrailError: Whatever a stage cannot go on with; what is finished stays.
     """
-    stages: tuple[Callable[[], Result], ...] = (
+    before: tuple[Callable[[], Result], ...] = (
         lambda: inspect(
             folder,
             pictures,
@@ -49,12 +52,16 @@ def run(
             progress=progress,
         ),
         lambda: plan(folder, request, command=command, progress=progress),
-        lambda: train(folder, command=command, progress=progress),
+    )
+    after: tuple[Callable[[], Result], ...] = (
         lambda: evaluate(folder, command=command, progress=progress),
         lambda: explain(folder, command=command, progress=progress),
         lambda: report(folder, command=command, progress=progress),
     )
-    results = [work() for work in stages]
+    results = [work() for work in before] if leads() else []
+    meet()
+    results.append(train(folder, command=command, progress=progress))
+    results += [work() for work in after] if leads() else []
     return {
         "run": str(folder.root),
         "report": str(folder.report),

@@ -21,11 +21,14 @@ from vitrail.pipeline.augmentation import keep_grids
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.frozen import Frozen, train_frozen
+from vitrail.pipeline.guards import check_learning_rates
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.methods import fit_choices
 from vitrail.pipeline.pretraining import pretrain_first
+from vitrail.pipeline.processes import leads, meet
 from vitrail.records import Case, Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json
+from vitrail.training import lora
 from vitrail.training.fit import FitResult, FitSettings, fit
 
 _log = logging.getLogger("vitrail")
@@ -129,6 +132,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     work = Work(run, plan, cohort, folds)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     _refuse_other(wanted, plan)
+    check_learning_rates(plan)
     return stage(
         "train",
         run,
@@ -219,7 +223,8 @@ class Work:
 
 def _train(wanted: list[Training], work: Work, *, progress: Progress) -> Result:
     """Train what is not there yet."""
-    keep_grids(work.run, work.plan, cohort=work.cohort, folds=work.folds)
+    if leads():
+        keep_grids(work.run, work.plan, cohort=work.cohort, folds=work.folds)
     results = []
     for training in wanted:
         if not (training.folder / bundle.DESCRIPTION).exists():
@@ -260,6 +265,15 @@ def _one_bar(training: Training, wanted: Sequence[Training], *, progress: Progre
 def _train_one(training: Training, work: Work, *, progress: Progress) -> None:
     """Train one model and keep it."""
     model, spec, result = fit_one(training, work, progress=progress)
+    if leads():
+        _keep(training, work, model=model, spec=spec, result=result)
+    meet()
+
+
+def _keep(
+    training: Training, work: Work, *, model: nn.Module, spec: ModelSpec, result: FitResult
+) -> None:
+    """Write the folder of a trained model."""
     if training.fold not in work.ranges:
         train, validation = work.part("train", training), work.part("validation", training)
         work.ranges[training.fold] = novelty.learn(train, validation)
@@ -301,6 +315,7 @@ def fit_one(
         spec, result = train_frozen(work.frozen(), model, spec=spec, split=split, **how)
     else:
         result = fit(model, train, validation, **how)
+        lora.merge(model)
     return model, spec, result
 
 
@@ -325,6 +340,8 @@ def _start(
             folder=training.folder,
             progress=progress,
         )
+    if is_model and plan.lora_rank.value and plan.mode.value != "head":
+        lora.adapt(model, rank=plan.lora_rank.value)
     return model
 
 

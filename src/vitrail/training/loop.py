@@ -18,21 +18,24 @@ from time import perf_counter
 from typing import Any, NoReturn
 
 import torch
-from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vitrail.errors import RunFolderError, TrainingError
+from vitrail.errors import InputError, RunFolderError, TrainingError
 from vitrail.records import Progress
 from vitrail.runfolder import write_text
 from vitrail.training.checkpoint import load_checkpoint, save_checkpoint
 from vitrail.training.interrupt import StopRequest
+from vitrail.training.memory import available, estimate, passes_that_fit
 from vitrail.training.order import Batches, batches, step_seed
 from vitrail.training.settings import FitSettings
 from vitrail.training.step import Stepper
 from vitrail.training.subject import names_of, size
+from vitrail.training.tracking import tracked
+from vitrail.training.unfreezing import Unfreezing
 
 _log = logging.getLogger("vitrail")
 _NOTHING = {"loss": 0.0, "cases": 0.0, "seconds": 0.0, "waiting": 0.0}
@@ -63,14 +66,25 @@ class Loop(ABC):
         fingerprint: str,
         draw_by: Float[ndarray, " case"] | None = None,
     ) -> None:
-        self.accelerator = Accelerator()
+        unused = DistributedDataParallelKwargs(find_unused_parameters=bool(settings.unfreezing))
+        self.accelerator = tracked(settings.tracker, folder, handler=unused)
         self.train, self.settings = train, settings
         self.folder, self.fingerprint, self.draw_by = folder, fingerprint, draw_by
         self.epoch_steps = -(-size(train) // settings.batch_size)
+        if size(train) // self.epoch_steps < self.accelerator.num_processes:
+            raise InputError(
+                "batch_size",
+                f"{settings.batch_size} for {self.accelerator.num_processes} processes",
+                "every process needs a case of each batch",
+                "choose a larger batch, or fewer processes",
+            )
         self.epochs_done = self.batches_done = 0
         self.running = dict(_NOTHING)
         self.history: list[Row] = []
         self.stepper = self.make_stepper(settings.epochs * self.epoch_steps)
+        self.unfreezing = Unfreezing(
+            self.stepper.model, share=settings.unfreezing, epochs=settings.epochs
+        )
 
     @abstractmethod
     def make_stepper(self, steps: int) -> Stepper:
@@ -86,9 +100,20 @@ class Loop(ABC):
 
     def run(self, stop: StopRequest, progress: Progress) -> None:
         """Go on from the newest checkpoint to the end."""
+        stepper, count = self.stepper, self.accelerator.num_processes
+        shape = tuple(self.train[0][0].shape)
+        stepper.passes = passes_that_fit(
+            estimate(stepper.model, shape, settings=self.settings),
+            cases=-(-self.settings.batch_size // count),
+            passes=stepper.passes,
+            free=available(self.accelerator.device),
+        )
         self.resume()
         while not self.finished():
             self.epoch(stop, progress)
+            numbers = {name: value for name, value in self.history[-1].items() if value is not None}
+            self.accelerator.log(numbers, step=self.epochs_done)
+        self.accelerator.end_training()
 
     def save(self) -> None:
         """Publish a checkpoint."""
@@ -132,6 +157,7 @@ class Loop(ABC):
             weights=self.draw_by,
         )[self.batches_done :]
         items = self.items(plan)
+        self.unfreezing.begin(self.epochs_done)
         self.stepper.wrapped.train()
         every = self.settings.checkpoint_steps
         for indices in plan:

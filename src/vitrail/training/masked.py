@@ -12,6 +12,7 @@ is kept afterwards is the encoder; the decoder is thrown away::
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,7 @@ class _Pretraining(Loop):
         folder: Path,
     ) -> None:
         self.autoencoder = autoencoder
+        settings = replace(settings, unfreezing=0.0)
         super().__init__(
             pictures,
             settings,

@@ -27,6 +27,8 @@ class FitSettings:
         weight_decay: On matrices only, never on biases, norms and embeddings.
         layer_decay: Factor on the learning rate for each layer further from the head; None for one
             rate everywhere.
+        unfreezing: Share of the epochs over which layers are set free one after another, the head
+            first; 0 trains all from the first epoch.
         clip_norm: Largest norm of the gradient; None does not clip.
         label_smoothing: Share of the target spread over all classes.
         balance: ``weights`` weighs the loss and ``sampling`` the drawing of cases so that classes
@@ -41,6 +43,7 @@ class FitSettings:
         precision: ``auto`` is bf16 on a GPU that has it, fp16 on another, fp32 on a CPU.
         channels_last: Memory format; None takes it for convolutional networks.
         compile: Use ``torch.compile``.
+        tracker: Which of accelerate's trackers gets the numbers of each epoch; None for none.
         multi_label: Targets are a row of zeros and ones; a binary cross-entropy a label.
         seed: Of order, dropout and mixing (the weights come with the model, augmentation with the
             dataset).
@@ -57,6 +60,7 @@ class FitSettings:
     optimizer: str = "adamw"
     weight_decay: float = 0.05
     layer_decay: float | None = None
+    unfreezing: float = 0.0
     clip_norm: float | None = 1.0
     label_smoothing: float = 0.0
     balance: Literal["auto", "none", "weights", "sampling"] = "auto"
@@ -68,6 +72,7 @@ class FitSettings:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None
     compile: bool = False
+    tracker: str | None = None
     multi_label: bool = False
     seed: int = 0
     num_workers: int = 0
@@ -84,6 +89,7 @@ class FitSettings:
             "final_share": (0, 1),
             "weight_decay": (0, 10),
             "layer_decay": (0, 1),
+            "unfreezing": (0, 1),
             "clip_norm": (1e-12, 1e12),
             "label_smoothing": (0, 0.9),
             "mixup": (0, 100),

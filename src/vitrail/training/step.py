@@ -2,15 +2,16 @@
 
 import logging
 from copy import deepcopy
+from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+from timm.optim import create_optimizer_v2, list_optimizers  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
-from vitrail.errors import NumericalError
+from vitrail.errors import InputError, NumericalError, TrainingError
 from vitrail.training.machine import half_precision, is_convolutional, is_out_of_memory
 from vitrail.training.objective import Objective
 from vitrail.training.schedule import learning_rate, set_learning_rate
@@ -50,6 +51,7 @@ class Stepper:
         self.half = half_precision(settings.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
         self.average = deepcopy(self.model).eval() if settings.ema_decay else None
+        _require_known(settings.optimizer)
         fused: dict[str, Any] = {"fused": True} if settings.optimizer == "adamw" else {}
         self.optimizer = create_optimizer_v2(
             self.model,
@@ -115,8 +117,10 @@ class Stepper:
             try:
                 loss = self._backward(images, targets, of=len(names))
             except RuntimeError as error:
-                if not is_out_of_memory(error) or self.passes >= len(images):
+                if not is_out_of_memory(error):
                     raise
+                if self.passes >= len(images) or self.accelerator.num_processes > 1:
+                    raise _too_large(self.passes) from error
                 self.passes *= 2
                 _log.warning("out of memory: each batch is now cut into %d passes", self.passes)
         self._update(loss, names, number=number)
@@ -161,6 +165,33 @@ class Stepper:
                 "a step needs finite numbers; the last good checkpoint is kept",
                 "look at these cases, lower the learning rate, or set precision: fp32",
             )
+
+
+def _require_known(optimizer: str) -> None:
+    """Check the name of an optimizer.
+
+    Raises:
+        InputError: If timm has none of that name; names the nearest.
+    """
+    known = [str(name) for name in list_optimizers()]
+    if optimizer not in known:
+        near = get_close_matches(optimizer, known, n=3, cutoff=0.0)
+        raise InputError(
+            "optimizer",
+            repr(optimizer),
+            "it is the name of one of timm's optimizers",
+            f"perhaps {', '.join(near)}",
+        )
+
+
+def _too_large(passes: int) -> TrainingError:
+    """Say that memory ran out where the loop cannot help itself."""
+    return TrainingError(
+        "memory",
+        f"it ran out with each batch in {passes} passes",
+        "a pass must fit; several processes cannot cut their batches apart from each other",
+        f"set accumulation: {2 * passes}, or a smaller batch_size, image_size or model",
+    )
 
 
 @torch.no_grad()

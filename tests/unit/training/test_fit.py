@@ -11,11 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset, get_worker_info
 
 from vitrail.errors import InputError, NumericalError, RunFolderError, TrainingError
 from vitrail.training.fit import FitSettings, fit, predict, seconds_a_step
+from vitrail.training.objective import Classification
+from vitrail.training.step import Stepper
 
 SETTINGS = FitSettings(epochs=6, batch_size=8, learning_rate=5e-3, ema_decay=0.9)
 
@@ -357,3 +360,64 @@ def test_timing_a_step_leaves_the_model(toy_model):
     assert seconds_a_step(model, 4, (1, 16, 16)) > 0
     assert same(before, weights(model))
     assert not model.training
+
+
+class Vanishing(Dataset):
+    """Cases of which one ends the process that loads it."""
+
+    def __init__(self, data):
+        self.images, self.labels = data.tensors
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        if get_worker_info() is not None and index == 7:
+            os._exit(1)
+        return self.images[index], self.labels[index]
+
+
+def test_a_vanished_worker_is_said_and_the_state_is_kept(tmp_path, toy_model, toy_data):
+    train, validation = toy_data
+    settings = replace(SETTINGS, epochs=1, num_workers=1)
+    with pytest.raises(TrainingError, match=r"vanished .*workers: 0 in plan.yaml"):
+        fit(toy_model(), Vanishing(train), validation, settings, folder=tmp_path)
+    assert list((tmp_path / "checkpoints").glob("step-*.pt"))
+
+
+@pytest.mark.parametrize("name", ["lion", "lamb", "adafactor"])
+def test_optimizers_of_timm_are_taken_by_name(tmp_path, toy_model, toy_data, name):
+    settings = replace(SETTINGS, epochs=2, optimizer=name, layer_decay=0.8)
+    assert fit(toy_model(), *toy_data, settings, folder=tmp_path).best_epoch
+
+
+def test_an_unknown_optimizer_is_answered_with_the_nearest(tmp_path, toy_model, toy_data):
+    settings = replace(SETTINGS, optimizer="adamq")
+    with pytest.raises(InputError, match=r"optimizer: 'adamq'; .*perhaps .*adamw"):
+        fit(toy_model(), *toy_data, settings, folder=tmp_path)
+
+
+def test_early_layers_learn_slower_by_the_layer_decay(toy_model):
+    stepper = Stepper(
+        toy_model(),
+        replace(SETTINGS, layer_decay=0.5),
+        steps=1,
+        objective=Classification(SETTINGS, num_classes=2),
+        accelerator=Accelerator(),
+    )
+    scale = {
+        id(parameter): group["lr_scale"]
+        for group in stepper.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    model = stepper.model
+    rates = [
+        scale[id(one)]
+        for one in (
+            model.patch_embed.proj.weight,
+            model.blocks[0].attn.qkv.weight,
+            model.blocks[1].attn.qkv.weight,
+            model.head.weight,
+        )
+    ]
+    assert rates == [0.125, 0.25, 0.5, 1.0]

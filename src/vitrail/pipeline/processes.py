@@ -1,0 +1,24 @@
+"""One command as several processes: all of them train, one works and writes alone.
+
+Under ``torchrun`` or ``accelerate launch`` every process runs the same command. Training uses them
+all; everything else is the leader's, and the others wait for it at a meeting point.
+"""
+
+import os
+from datetime import timedelta
+
+from accelerate import PartialState
+
+_PATIENCE = timedelta(days=7)
+"""How long a process waits for the leader, who may have a long cohort to read."""
+
+
+def leads() -> bool:
+    """Tell whether this process is the one that writes; a process alone always is."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def meet() -> None:
+    """Wait until every process has come here; a process alone goes on at once."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        PartialState(timeout=_PATIENCE).wait_for_everyone()

@@ -1,0 +1,38 @@
+"""Curves in TensorBoard, MLflow or Weights & Biases, where one of them is asked for."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import KwargsHandler, LoggerType
+
+from vitrail.errors import InputError
+
+
+def tracked(tracker: str | None, folder: Path, *, handler: KwargsHandler) -> Accelerator:
+    """Make the accelerator of a training, with its tracker if one is asked for.
+
+    Args:
+        tracker: Name of one of accelerate's trackers; None for none.
+        folder: Of the training; a tracker that writes files writes them below it.
+        handler: Of accelerate's, for several processes.
+
+    Raises:
+        InputError: If there is no such tracker, or its package is missing.
+    """
+    if tracker is None:
+        return Accelerator(kwargs_handlers=[handler])
+    known = [str(one.value) for one in LoggerType if one is not LoggerType.ALL]
+    if tracker not in known:
+        raise InputError(
+            "tracker", repr(tracker), f"known are {', '.join(known)}", "choose one, or leave it out"
+        )
+    if tracker not in {str(one.value) for one in get_available_trackers()}:
+        raise InputError(
+            "tracker", tracker, "its package must be installed", f"pip install {tracker}"
+        )
+    accelerator = Accelerator(
+        kwargs_handlers=[handler], log_with=tracker, project_dir=folder / "tracker"
+    )
+    accelerator.init_trackers(folder.parent.name)
+    return accelerator
