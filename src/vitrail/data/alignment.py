@@ -146,9 +146,7 @@ def _affine(p: Points, q: Points, *, inliers: Bool[np.ndarray, " match"]) -> Map
     end = np.stack([q.real, q.imag], axis=1)
     lies: Map
     for tolerance in (1.5, 1.5, 1.0, 0.7):
-        fitted = np.linalg.lstsq(start[inliers], end[inliers], rcond=None)
-        lies: Map = fitted[0]
-        rank = int(fitted[2])
+        lies, _, rank, _ = np.linalg.lstsq(start[inliers], end[inliers], rcond=None)
         if rank < 3 or not _plausible(lies):
             return None
         zoom = np.sqrt(abs(np.linalg.det(lies[:2])))
@@ -186,15 +184,8 @@ def _values(
     picture: Float32[np.ndarray, "row column"], start: Float[np.ndarray, "pixel 3"]
 ) -> Float32[np.ndarray, " pixel"]:
     """Look up whole pixels."""
-<<<<<<< HEAD
     found: Float32[np.ndarray, " pixel"] = picture[start[:, 1].astype(int), start[:, 0].astype(int)]
     return found
-=======
-    values: Float32[np.ndarray, " pixel"] = picture[
-        start[:, 1].astype(int), start[:, 0].astype(int)
-    ]
-    return values
->>>>>>> e7cba08 (Results: what inspect finds on the shared sets; near-duplicates, random labels, speed)
 
 
 def _refine(
