@@ -393,7 +393,7 @@ def test_optimizers_of_timm_are_taken_by_name(tmp_path, toy_model, toy_data, nam
 
 def test_an_unknown_optimizer_is_answered_with_the_nearest(tmp_path, toy_model, toy_data):
     settings = replace(SETTINGS, optimizer="adamq")
-    with pytest.raises(InputError, match=r"optimizer: 'adamq'; .*perhaps .*adamw"):
+    with pytest.raises(InputError, match=r"optimizer: 'adamq'; .*perhaps adam"):
         fit(toy_model(), *toy_data, settings, folder=tmp_path)
 
 
