@@ -9,6 +9,8 @@ from datetime import timedelta
 
 from accelerate import PartialState
 
+from vitrail.training.machine import meets_on_cpu
+
 _PATIENCE = timedelta(days=7)
 """How long a process waits for the leader, who may have a long cohort to read."""
 
@@ -21,4 +23,4 @@ def leads() -> bool:
 def meet() -> None:
     """Wait until every process has come here; a process alone goes on at once."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        PartialState(timeout=_PATIENCE).wait_for_everyone()
+        PartialState(cpu=meets_on_cpu(), timeout=_PATIENCE).wait_for_everyone()

@@ -39,6 +39,7 @@ from vitrail.training.unfreezing import Unfreezing
 
 _log = logging.getLogger("vitrail")
 _NOTHING = {"loss": 0.0, "cases": 0.0, "seconds": 0.0, "waiting": 0.0}
+_VANISHED = "DataLoader worker"
 Row = dict[str, Any]
 
 
@@ -110,10 +111,22 @@ class Loop(ABC):
         )
         self.resume()
         while not self.finished():
-            self.epoch(stop, progress)
+            try:
+                self.epoch(stop, progress)
+            except RuntimeError as error:  # torch raises it from a signal's handler, at any line
+                if _VANISHED not in str(error):
+                    raise
+                raise TrainingError(
+                    "num_workers",
+                    f"a process that loads pictures vanished ({str(error).splitlines()[0]})",
+                    "the system ends such processes when memory runs out; the newest checkpoint is "
+                    "kept",
+                    "run the same command again, with workers: 0 in plan.yaml",
+                ) from error
             numbers = {name: value for name, value in self.history[-1].items() if value is not None}
             self.accelerator.log(numbers, step=self.epochs_done)
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # end_training would part the processes as well
+            tracker.finish()
 
     def save(self) -> None:
         """Publish a checkpoint."""
@@ -216,15 +229,9 @@ class Loop(ABC):
         except RuntimeError as error:
             if stop.name:
                 self.stop(stop.name)
-            if "DataLoader worker" not in str(error):
-                raise
-            self.save()
-            raise TrainingError(
-                "num_workers",
-                f"a process that loads pictures vanished ({str(error).splitlines()[0]})",
-                "the system ends such processes when memory runs out; the state is saved",
-                "run the same command again, with workers: 0 in plan.yaml",
-            ) from error
+            if _VANISHED in str(error):
+                self.save()
+            raise
         device = self.accelerator.device
         images = images.to(device, non_blocking=True, memory_format=self.stepper.layout)
         return images, labels.to(device)

@@ -1,6 +1,7 @@
 """What the machine allows: precision, memory format, memory; and how long a step takes on it."""
 
 import math
+import os
 from copy import deepcopy
 from time import perf_counter
 
@@ -11,6 +12,15 @@ from vitrail.errors import InputError
 from vitrail.training.predict import device_of
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def meets_on_cpu() -> bool:
+    """Tell whether this is one of several processes that have no accelerator to meet on.
+
+    accelerate takes such processes for strangers unless it is told.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return several and not torch.accelerator.is_available()
 
 
 def half_precision(precision: str, device: torch.device) -> torch.dtype | None:

@@ -41,13 +41,13 @@ class MemoryEstimate:
 
 
 def estimate(
-    model: nn.Module, image_shape: tuple[int, int, int], *, settings: FitSettings
+    model: nn.Module, image_shape: tuple[int, ...], *, settings: FitSettings
 ) -> MemoryEstimate:
     """Estimate the memory of a training.
 
     Args:
         model: As it will be trained, where it will be trained; it is left as it is.
-        image_shape: (channels, rows, columns).
+        image_shape: Of one item: (channels, rows, columns), or the length of its features.
         settings: Its choices.
 
     Returns:
@@ -69,9 +69,7 @@ def estimate(
     )
 
 
-def _kept_for_backward(
-    model: nn.Module, image_shape: tuple[int, int, int], *, precision: str
-) -> int:
+def _kept_for_backward(model: nn.Module, image_shape: tuple[int, ...], *, precision: str) -> int:
     """Count the bytes that a forward pass of two pictures keeps, and the pictures themselves."""
     device = device_of(model)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}

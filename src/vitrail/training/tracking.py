@@ -7,6 +7,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import KwargsHandler, LoggerType
 
 from vitrail.errors import InputError
+from vitrail.training.machine import meets_on_cpu
 
 
 def tracked(tracker: str | None, folder: Path, *, handler: KwargsHandler) -> Accelerator:
@@ -21,7 +22,7 @@ def tracked(tracker: str | None, folder: Path, *, handler: KwargsHandler) -> Acc
         InputError: If there is no such tracker, or its package is missing.
     """
     if tracker is None:
-        return Accelerator(kwargs_handlers=[handler])
+        return Accelerator(cpu=meets_on_cpu(), kwargs_handlers=[handler])
     known = [str(one.value) for one in LoggerType if one is not LoggerType.ALL]
     if tracker not in known:
         raise InputError(
@@ -32,7 +33,10 @@ def tracked(tracker: str | None, folder: Path, *, handler: KwargsHandler) -> Acc
             "tracker", tracker, "its package must be installed", f"pip install {tracker}"
         )
     accelerator = Accelerator(
-        kwargs_handlers=[handler], log_with=tracker, project_dir=folder / "tracker"
+        cpu=meets_on_cpu(),
+        kwargs_handlers=[handler],
+        log_with=tracker,
+        project_dir=folder / "tracker",
     )
     accelerator.init_trackers(folder.parent.name)
     return accelerator

@@ -363,23 +363,27 @@ def test_timing_a_step_leaves_the_model(toy_model):
 
 
 class Vanishing(Dataset):
-    """Cases of which one ends the process that loads it."""
+    """Cases of which one ends the process that loads it, in the second epoch."""
 
     def __init__(self, data):
         self.images, self.labels = data.tensors
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, index):
-        if get_worker_info() is not None and index == 7:
+        if get_worker_info() is not None and self.epoch == 1 and index == 7:
             os._exit(1)
         return self.images[index], self.labels[index]
 
 
 def test_a_vanished_worker_is_said_and_the_state_is_kept(tmp_path, toy_model, toy_data):
     train, validation = toy_data
-    settings = replace(SETTINGS, epochs=1, num_workers=1)
+    settings = replace(SETTINGS, epochs=2, num_workers=1)
     with pytest.raises(TrainingError, match=r"vanished .*workers: 0 in plan.yaml"):
         fit(toy_model(), Vanishing(train), validation, settings, folder=tmp_path)
     assert list((tmp_path / "checkpoints").glob("step-*.pt"))
