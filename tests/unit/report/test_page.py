@@ -15,6 +15,7 @@ import pytest
 from vitrail.errors import InputError, RunFolderError
 from vitrail.evaluation.evaluate import AnalysisPlan, evaluate, to_json
 from vitrail.evaluation.table import read_predictions
+from vitrail.report import results
 from vitrail.report.gallery import MOST_CASES
 from vitrail.report.page import build
 from vitrail.report.tables import number
@@ -146,6 +147,21 @@ def shown(estimate):
     return [number(one) for one in ends if one is not None]
 
 
+def assert_subgroups_are_the_records(page, subgroups):
+    """Hold every row of the subgroup tables against the record: values, ends and n."""
+    section = re.search(r'<section id="subgroups".*?</section>', page, re.S)[0]
+    tables = re.findall(r"<tbody>(.*?)</tbody>", section, re.S)
+    records = [one["groups"] for models in subgroups.values() for one in models.values()]
+    for table, groups in zip(tables, records, strict=True):
+        rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)<td>(\d+)</td></tr>', table, re.S)
+        for (name, cells, n), (group, metrics) in zip(rows, groups.items(), strict=True):
+            stated = [metrics[metric] for metric in results._SUBGROUP_METRICS]
+            assert (name, int(n)) == (group, stated[0]["n"])
+            for cell, one in zip(re.findall(r"<td>(.*?)</td>", cells, re.S), stated, strict=True):
+                found = re.findall(r"\N{MINUS SIGN}?\d+\.\d{3}|not defined", cell)
+                assert found == shown({**one, "spread": None}), (group, cell)
+
+
 SIDES = ("image_level", "calibrated", "vector_scaled")
 
 
@@ -181,6 +197,7 @@ def test_every_number_on_the_page_is_the_records(make_run, classes):
             assert f"{value:+.3f}".replace("-", "\N{MINUS SIGN}") in text
     for models in record["subgroups"]["sex"].values():
         assert f"{number(models['gap']['gap'])} ({models['gap']['high']}" in text
+    assert_subgroups_are_the_records(page, record["subgroups"])
     for model in record["uncertainty"].values():
         for share in model["conformal"]["coverage"].values():
             assert number(share["value"]) in text
