@@ -13,6 +13,7 @@ HOMES = {
     "pydicom": {"data"},
     "pyarrow": {"data"},  # with an extra: loaded by data.extras
     "pooch": {"data"},
+    "urllib3": {"data.remote"},
     "PIL": {"data", "report", "pipeline"},  # pictures are read, drawn, and copied into the run
     "timm": {"models", "data.augment", "training"},
     "transformers": {"models.zoo"},
