@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from playwright.sync_api import expect, sync_playwright
 
 from vitrail.report.page import build
 from vitrail.runfolder import write_text
@@ -25,8 +26,8 @@ def browser():
     """Start Debian's Chromium."""
     if not CHROMIUM.exists() and not os.environ.get("CI"):
         pytest.skip("Chromium is not installed (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
+    expect.set_options(timeout=30_000)  # an answer is waited for, also on a loaded machine
+    with sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         yield chromium
         chromium.close()
@@ -51,18 +52,16 @@ def write_run():
 def served(tmp_path_factory):
     """Serve a small run with a real, untrained transformer; returns its session and address."""
     run = from_unit("web").write_served_run(tmp_path_factory.mktemp("served"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    bound = socket.create_server(("127.0.0.1", 0))  # held, so that nobody else gets it
+    port = bound.getsockname()[1]
     allowed = access("127.0.0.1", port)
     session = Session(run)
-    settings = uvicorn.Config(
-        application(session, allowed), port=port, log_level="critical", access_log=False
-    )
+    settings = uvicorn.Config(application(session, allowed), log_level="critical", access_log=False)
     server = uvicorn.Server(settings)
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
     while not server.started:
+        assert thread.is_alive()
         time.sleep(0.02)
     yield session, f"http://127.0.0.1:{port}/", allowed.token
     server.should_exit = True

@@ -2,13 +2,16 @@
 
 import io
 import json
+import re
+import time
 import zipfile
 from importlib.resources import files
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from vitrail.report.contents import read
 from vitrail.report.gallery import choose
@@ -58,25 +61,54 @@ def view(open_report, close):
     def opened(case=None, *, options=None, **choices):
         said = urlencode({"case": case or close[0], **choices})
         page = open_report(fragment=f"#{said}", **(options or {}))
-        until(page, "document.querySelector('#v-wall-says').textContent !== ''")
-        until(page, "document.querySelector('#v-says-a').textContent !== ''")
+        expect(page.locator("#v-panes")).to_have_attribute("aria-busy", "false")
+        expect(page.locator("#v-wall-says")).not_to_be_empty()
         return page
 
     return opened
 
 
-def until(page, condition):
-    """Wait until something holds (the page's own policy forbids Playwright's way of waiting)."""
-    for _ in range(200):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError(condition)
+def until(page, holds):
+    """Ask again until something drawn holds; elements are waited for by ``expect``."""
+    ends = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < ends, "it never held"
+        page.wait_for_timeout(25)
 
 
-def state(page):
-    page.wait_for_timeout(150)
-    return {name: one[0] for name, one in parse_qs(urlsplit(page.url).fragment).items()}
+def chooses(page, **choices):
+    """Wait until the address says these choices; None: says nothing of it."""
+    for name, one in choices.items():
+        if one is None:
+            expect(page).not_to_have_url(re.compile(rf"[#&]{name}="))
+        else:
+            expect(page).to_have_url(re.compile(rf"[#&]{name}={re.escape(quote_plus(one))}(&|$)"))
+
+
+def chosen(page, name):
+    """Wait until the address says a choice, and return it."""
+    expect(page).to_have_url(re.compile(rf"[#&]{name}="))
+    return parse_qs(urlsplit(page.url).fragment)[name][0]
+
+
+def says(page, words, *, pane="a"):
+    expect(page.locator(f"#v-says-{pane}")).to_contain_text(words)
+
+
+def reads(page, expected, *, rel=1e-5):
+    """Wait until the raw value under the pointer is the expected one."""
+    said = page.locator("#v-read")
+
+    def holds():
+        value = said.get_attribute("data-value")
+        return value is not None and float(value) == pytest.approx(float(expected), rel=rel)
+
+    until(page, holds)
+
+
+def pixels(page):
+    """Return (mean brightness, mean color) of what is drawn."""
+    return page.locator("#v-pane-a").evaluate(PIXELS)
 
 
 def point_of(page, row, column, canvas="#v-pane-a"):
@@ -87,12 +119,6 @@ def point_of(page, row, column, canvas="#v-pane-a"):
     left = box["x"] + (box["width"] - width) / 2
     top = box["y"] + (box["height"] - height) / 2
     return left + (column + 0.5) / SIDE * width, top + ((row + 0.5) * 8 - 8) / 48 * height
-
-
-def value(page):
-    until(page, "document.querySelector('#v-read').dataset.value !== undefined")
-    page.wait_for_timeout(60)
-    return float(page.locator("#v-read").get_attribute("data-value"))
 
 
 def rows(arrays, layer, *, head=None):
@@ -110,17 +136,17 @@ def test_a_click_on_a_picture_opens_its_case_and_escape_closes_it(open_report):
     card = page.locator(".case").nth(2)
     name = card.get_attribute("data-case")
     card.locator(".panels").click()
-    assert page.locator("#v-title .case-id").inner_text() == name
-    assert state(page)["case"] == name
+    expect(page.locator("#v-title .case-id")).to_have_text(name)
+    chooses(page, case=name)
     page.keyboard.press("Escape")
-    assert not page.locator("#stage").is_visible()
-    assert "case" not in state(page)
+    expect(page.locator("#stage")).to_be_hidden()
+    chooses(page, case=None)
 
 
 def test_the_button_of_a_case_opens_it_from_the_keyboard(open_report):
     page = open_report()
     page.locator(".look button").first.press("Enter")
-    assert page.locator("#stage").is_visible()
+    expect(page.locator("#stage")).to_be_visible()
 
 
 def test_the_value_under_the_pointer_is_the_maps(view, run, plain):
@@ -129,18 +155,19 @@ def test_the_value_under_the_pointer_is_the_maps(view, run, plain):
         values = stored["values"]
     for row, column in ((3, 5), (1, 0), (6, 7)):
         page.mouse.move(*point_of(page, row, column))
-        assert value(page) == pytest.approx(values[row, column], rel=1e-6)
-        assert f"Row {row + 1}, column {column + 1}." in page.locator("#v-read").inner_text()
+        reads(page, values[row, column], rel=1e-6)
+        expect(page.locator("#v-read")).to_contain_text(f"Row {row + 1}, column {column + 1}.")
 
 
 def test_pointing_at_a_patch_shows_where_it_attends(view, close):
     page = view()
     row = patches(rows(close[1], 3)[1 + 3 * SIDE + 5])
     page.mouse.move(*point_of(page, 3, 5))
-    assert value(page) == pytest.approx(row[3, 5], rel=1e-5)
-    assert "Where this patch attends, layer 4" in page.locator("#v-says-a").inner_text()
+    reads(page, row[3, 5])
+    says(page, "Where this patch attends, layer 4")
     peak = np.unravel_index(row.argmax(), row.shape)
-    assert f"row {peak[0] + 1}, column {peak[1] + 1}." in page.locator("#v-read").inner_text()
+    most = f"row {peak[0] + 1}, column {peak[1] + 1}."
+    expect(page.locator("#v-read")).to_contain_text(most)
 
 
 def test_shift_shows_who_attends_to_it(view, close):
@@ -148,21 +175,20 @@ def test_shift_shows_who_attends_to_it(view, close):
     page.keyboard.down("Shift")
     page.mouse.move(*point_of(page, 2, 6))
     column = patches(rows(close[1], 3)[:, 1 + 2 * SIDE + 6])
-    assert "Who attends to this patch" in page.locator("#v-says-a").inner_text()
-    assert value(page) == pytest.approx(column[2, 6], rel=1e-5)
+    says(page, "Who attends to this patch")
+    reads(page, column[2, 6])
     page.keyboard.up("Shift")
     page.mouse.move(*point_of(page, 2, 5))
-    assert "Where this patch attends" in page.locator("#v-says-a").inner_text()
+    says(page, "Where this patch attends")
 
 
 def test_a_click_pins_several_pins_are_averaged_and_a_second_click_unpins(view, close):
     page = view()
     for place in ((3, 5), (2, 1)):
         page.mouse.click(*point_of(page, *place))
-    assert state(page)["pins"] == f"{3 * SIDE + 5}.{2 * SIDE + 1}"
+    chooses(page, pins=f"{3 * SIDE + 5}.{2 * SIDE + 1}")
     page.mouse.move(5, 5)
-    page.wait_for_timeout(80)
-    assert "2 pinned patches attend" in page.locator("#v-says-a").inner_text()
+    says(page, "2 pinned patches attend")
     attention = rows(close[1], 3)
     expected = (attention[1 + 3 * SIDE + 5] + attention[1 + 2 * SIDE + 1]) / 2
     with page.expect_download() as saved:
@@ -171,30 +197,26 @@ def test_a_click_pins_several_pins_are_averaged_and_a_second_click_unpins(view, 
         np.load(saved.value.path())["values"], patches(expected), rtol=1e-5, atol=1e-9
     )
     page.mouse.click(*point_of(page, 2, 1))
-    assert state(page)["pins"] == f"{3 * SIDE + 5}"
+    chooses(page, pins=f"{3 * SIDE + 5}")
     page.locator("#v-unpin").click()
-    assert "pins" not in state(page)
+    chooses(page, pins=None)
 
 
 def test_the_layer_slider_and_the_head_choose_what_is_shown(view, close):
     page = view()
     page.locator("#v-layer").fill("2")
     page.locator("#v-head").select_option(index=2)
-    assert (state(page)["layer"], state(page)["head"]) == ("1", "1")
+    chooses(page, layer="1", head="1")
     page.mouse.move(*point_of(page, 4, 4))
     expected = patches(rows(close[1], 1, head=1)[1 + 4 * SIDE + 4])[4, 4]
-    assert value(page) == pytest.approx(expected, rel=1e-5)
+    reads(page, expected)
 
 
 def test_a_tile_of_the_wall_opens_its_layer_and_head(view):
     page = view()
     page.get_by_role("button", name="Layer 2, head 3").click()
-    assert (state(page)["layer"], state(page)["head"], state(page)["show"]) == (
-        "1",
-        "2",
-        "attention",
-    )
-    assert "layer 2, head 3" in page.locator("#v-says-a").inner_text()
+    chooses(page, layer="1", head="2", show="attention")
+    says(page, "layer 2, head 3")
 
 
 @pytest.mark.parametrize("order", ["entropy", "distance", "importance"])
@@ -215,7 +237,7 @@ def test_the_wall_is_sorted_by_what_a_head_does(view, close, order):
         measure = measure.mean(axis=-1)
     page = view()
     page.locator("[data-state=wall]").select_option(order)
-    until(page, "document.querySelector('#v-wall').classList.contains('sorted')")
+    expect(page.locator("#v-wall")).to_have_attribute("data-order", order)
     tiles = page.locator("#v-wall button").evaluate_all(
         "all => all.map(one => [Number(one.dataset.layer), Number(one.dataset.head)])"
     )
@@ -225,101 +247,109 @@ def test_the_wall_is_sorted_by_what_a_head_does(view, close, order):
 
 def test_the_method_changes_map_scale_and_trust(view, run, plain):
     page = view(plain)
-    assert "per run: 99.5th percentile" in page.locator("#v-words").inner_text()
+    expect(page.locator("#v-words")).to_contain_text("per run: 99.5th percentile")
     page.locator("[data-state=method]").select_option("libra")
-    assert page.locator("#v-says-a").inner_text() == "libra"
-    assert page.locator("#v-low").inner_text().startswith("\u2212")
-    assert "Not to be trusted" in page.locator("#v-trust").inner_text()
+    expect(page.locator("#v-says-a")).to_have_text("libra")
+    expect(page.locator("#v-low")).to_contain_text("\u2212")
+    expect(page.locator("#v-trust")).to_contain_text("Not to be trusted")
     page.mouse.move(*point_of(page, 3, 5))
     with np.load(run.explanation(plain, method="libra")) as stored:
-        assert value(page) == pytest.approx(stored["values"][3, 5], rel=1e-6)
+        reads(page, stored["values"][3, 5], rel=1e-6)
 
 
 def test_one_class_rather_than_the_other_is_their_difference(view, close):
     page = view(target="nodule", versus="clear", sides="difference")
+    expect(page.locator("#v-says-a")).to_have_text("relevance: nodule rather than clear")
     with page.expect_download() as saved:
         page.locator("[data-save=npz]").click()
     clear, nodule = close[1]["values"]
     np.testing.assert_allclose(
         np.load(saved.value.path())["values"], nodule - clear, rtol=1e-5, atol=1e-7
     )
-    assert page.locator("#v-says-a").inner_text() == "relevance: nodule rather than clear"
 
 
 def test_two_classes_stand_side_by_side(view):
     page = view(target="nodule", sides="two")
-    assert page.locator("#v-pane-b").is_visible()
-    assert page.locator("#v-says-a").inner_text() == "relevance: nodule"
-    assert page.locator("#v-says-b").inner_text() == "relevance: clear"
+    expect(page.locator("#v-pane-b")).to_be_visible()
+    expect(page.locator("#v-says-a")).to_have_text("relevance: nodule")
+    expect(page.locator("#v-says-b")).to_have_text("relevance: clear")
     page.locator("[data-state=sides]").select_option("one")
-    assert not page.locator("#v-pane-b").is_visible()
+    expect(page.locator("#v-pane-b")).to_be_hidden()
 
 
 def test_opacity_zero_leaves_the_grey_picture(view, plain):
     page = view(plain)
-    colored = page.locator("#v-pane-a").evaluate(PIXELS)[1]
+    assert pixels(page)[1] > 1
     page.locator("[data-state=opacity]").fill("0")
-    page.wait_for_timeout(80)
-    assert page.locator("#v-pane-a").evaluate(PIXELS)[1] < 1 < colored
+    until(page, lambda: pixels(page)[1] < 1)
 
 
 def test_a_share_of_the_mass_leaves_the_rest_uncolored(view, plain):
     page = view(plain, opacity=100)
-    everything = page.locator("#v-pane-a").evaluate(PIXELS)[1]
+    everything = pixels(page)[1]
     page.locator("[data-state=mass]").fill("30")
-    page.wait_for_timeout(80)
-    assert 0 < page.locator("#v-pane-a").evaluate(PIXELS)[1] < everything * 0.6
+    until(page, lambda: 0 < pixels(page)[1] < everything * 0.6)
 
 
 def test_the_spotlight_darkens_what_is_not_looked_at(view, plain):
     page = view(plain, opacity=0)
-    bright = page.locator("#v-pane-a").evaluate(PIXELS)[0]
+    bright = pixels(page)[0]
     page.locator("[data-state=opacity]").fill("90")
     page.locator("[data-state=paint]").select_option("spotlight")
-    page.wait_for_timeout(80)
-    dark, color = page.locator("#v-pane-a").evaluate(PIXELS)
-    assert dark < 0.8 * bright
-    assert color < 1
+
+    def dark_and_grey():
+        light, color = pixels(page)
+        return light < 0.8 * bright and color < 1
+
+    until(page, dark_and_grey)
 
 
 def test_a_contour_colors_little(view, plain):
     page = view(plain, paint="contour")
-    page.wait_for_timeout(80)
-    assert 0.2 < page.locator("#v-pane-a").evaluate(PIXELS)[1] < 12
+    until(page, lambda: 0.2 < pixels(page)[1] < 12)
 
 
 def test_the_normalization_is_always_labelled(view, plain):
     page = view(plain)
     words = page.locator("#v-words")
-    assert "per run" in words.inner_text()
+    expect(words).to_contain_text("per run")
     page.locator("[data-state=norm]").select_option("image")
-    until(page, "document.querySelector('#v-words').textContent.includes('its own')")
+    expect(words).to_contain_text("its own")
     page.locator("[data-state=norm]").select_option("fixed")
     page.locator("[data-state=top]").fill("0.25")
-    until(page, "document.querySelector('#v-words').textContent === 'fixed: 0.25'")
-    assert page.locator("#v-high").inner_text() == "≥ 0.25"
+    expect(words).to_have_text("fixed: 0.25")
+    expect(page.locator("#v-high")).to_have_text("≥ 0.25")
 
 
 def test_the_patch_grid_is_drawn_on_request(view, plain):
     page = view(plain)
-    shot = "canvas => canvas.toDataURL()"
-    seen = [page.locator("#v-pane-a").evaluate(shot)]
+    seen = set()
+
+    def is_new():
+        shot = page.locator("#v-pane-a").evaluate("canvas => canvas.toDataURL()")
+        new = shot not in seen
+        seen.add(shot)
+        return new
+
+    assert is_new()
     for name in ("grid", "patches"):
         page.locator(f"[data-state={name}]").check()
-        page.wait_for_timeout(80)
-        seen.append(page.locator("#v-pane-a").evaluate(shot))
-    assert len(set(seen)) == 3
+        until(page, is_new)
 
 
 def test_playing_goes_through_the_layers_and_stops(view):
     page = view()
-    page.locator("#v-play").click()
-    assert state(page)["layer"] == "0"
-    until(page, "document.querySelector('#v-layer').value === '2'")
-    page.locator("#v-play").click()
-    now = state(page)["layer"]
+    play, layer = page.locator("#v-play"), page.locator("#v-layer")
+    play.click()
+    expect(play).to_have_attribute("aria-pressed", "true")
+    for seen in ("1", "3", "1"):  # round and round; each is shown for most of a second
+        expect(layer).to_have_value(seen)
+    play.click()
+    expect(play).to_have_attribute("aria-pressed", "false")
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    now = layer.input_value()
     page.wait_for_timeout(900)
-    assert state(page)["layer"] == now
+    assert layer.input_value() == now
 
 
 def test_the_saved_animation_has_a_frame_a_layer(view):
@@ -356,30 +386,28 @@ def test_the_lens_says_what_each_layer_would_answer(view, close):
     page = view()
     lens = close[1]["lens"]
     bars = page.locator("#v-lens button")
-    assert bars.count() == 4
+    expect(bars).to_have_count(4)
     for layer in range(4):
         best = int(lens[layer].argmax())
-        label = bars.nth(layer).get_attribute("aria-label")
-        assert label.startswith(f"After layer {layer + 1}: {('clear', 'nodule')[best]} ")
+        label = re.compile(f"^After layer {layer + 1}: {('clear', 'nodule')[best]} ")
+        expect(bars.nth(layer)).to_have_attribute("aria-label", label)
     bars.nth(1).click()
-    assert state(page)["layer"] == "1"
+    chooses(page, layer="1")
 
 
 def test_similar_training_cases_are_shown_with_their_distance(view, run, close):
     page = view()
     near = read_json(run.explanations / "similar.json")["cases"][close[0]]
     shown = page.locator("#v-similar li")
-    assert shown.count() == len(near)
-    assert near[0]["case_id"] in shown.first.inner_text()
-    assert shown.first.locator("img").is_visible()
+    expect(shown).to_have_count(len(near))
+    expect(shown.first).to_contain_text(near[0]["case_id"])
+    expect(shown.first.locator("img")).to_be_visible()
 
 
 def test_probabilities_come_with_how_often_such_held(view):
     page = view()
-    said = page.locator("#v-said").inner_text()
-    assert "95 % interval" in said
-    assert "as trained" in said
-    assert "nodule" in said
+    for words in ("95 % interval", "as trained", "nodule"):
+        expect(page.locator("#v-said")).to_contain_text(words)
 
 
 def test_a_drag_changes_window_and_level_and_a_double_click_resets(view, plain):
@@ -389,12 +417,11 @@ def test_a_drag_changes_window_and_level_and_a_double_click_resets(view, plain):
     page.mouse.down()
     page.mouse.move(x + 60, y + 40, steps=6)
     page.mouse.up()
-    changed = state(page)
-    assert float(changed["width"]) > 290
-    assert float(changed["level"]) > 150
-    assert "pins" not in changed
+    until(page, lambda: float(chosen(page, "width")) == 256 + 60)
+    assert float(chosen(page, "level")) == 128 + 40
+    chooses(page, pins=None)
     page.mouse.dblclick(x, y)
-    until(page, "!location.hash.includes('level') && !location.hash.includes('width')")
+    chooses(page, level=None, width=None)
 
 
 def test_ctrl_and_wheel_zoom_where_the_pointer_is_and_middle_drag_pans(view, run, plain):
@@ -406,28 +433,27 @@ def test_ctrl_and_wheel_zoom_where_the_pointer_is_and_middle_drag_pans(view, run
     page.keyboard.down("Control")
     page.mouse.wheel(0, -300)
     page.keyboard.up("Control")
-    assert float(state(page)["zoom"]) == pytest.approx(np.e, rel=1e-3)
+    chooses(page, zoom="2.7183")
     page.mouse.move(x + 1, y)
-    assert value(page) == pytest.approx(expected, rel=1e-6)
+    reads(page, expected, rel=1e-6)
+    before = float(chosen(page, "x"))
     page.mouse.down(button="middle")
     page.mouse.move(x + 31, y + 20, steps=3)
     page.mouse.up(button="middle")
-    before = state(page)
-    assert float(before["x"]) != 0
-    assert value(page) == pytest.approx(expected, rel=1e-6)
+    until(page, lambda: float(chosen(page, "x")) == pytest.approx(before + 30, abs=0.01))
+    reads(page, expected, rel=1e-6)
 
 
 def test_presets_and_inversion_have_keys(view, plain):
     page = view(plain)
     page.locator("#v-pane-a").focus()
-    bright = page.locator("#v-pane-a").evaluate(PIXELS)[0]
+    bright = pixels(page)[0]
     page.keyboard.press("3")
-    assert (state(page)["level"], state(page)["width"]) == ("64", "128")
+    chooses(page, level="64", width="128")
     page.keyboard.press("0")
     page.keyboard.press("i")
-    assert state(page)["invert"] == "1"
-    page.wait_for_timeout(60)
-    assert page.locator("#v-pane-a").evaluate(PIXELS)[0] != pytest.approx(bright, rel=0.05)
+    chooses(page, invert="1", level=None)
+    until(page, lambda: pixels(page)[0] != pytest.approx(bright, rel=0.05))
 
 
 def test_patches_are_pointed_at_and_pinned_by_keys(view):
@@ -435,23 +461,22 @@ def test_patches_are_pointed_at_and_pinned_by_keys(view):
     page.locator("#v-pane-a").focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
         page.keyboard.press(key)
-    page.wait_for_timeout(60)
-    assert "Row 4, column 6." in page.locator("#v-read").inner_text()
+    expect(page.locator("#v-read")).to_contain_text("Row 4, column 6.")
     page.keyboard.press("Enter")
-    assert state(page)["pins"] == str(3 * SIDE + 5)
+    chooses(page, pins=str(3 * SIDE + 5))
     page.keyboard.press("[")
-    assert state(page)["layer"] == "2"
+    chooses(page, layer="2")
 
 
 def test_j_and_k_walk_through_the_cases(view, run):
     order = choose(read(run))
     page = view(order[0])
     page.keyboard.press("j")
-    assert state(page)["case"] == order[1]
+    chooses(page, case=order[1])
     page.keyboard.press("k")
-    assert state(page)["case"] == order[0]
+    chooses(page, case=order[0])
     page.locator("#v-next").click()
-    assert state(page)["case"] == order[1]
+    chooses(page, case=order[1])
 
 
 def test_cases_are_filtered_sorted_and_counted(view, run):
@@ -459,18 +484,20 @@ def test_cases_are_filtered_sorted_and_counted(view, run):
     judged = contents.judged["vit"]
     right = [name for name in judged if judged[name].decision == contents.truth[name]]
     page = view()
+    cases = page.locator("#v-list button")
     page.locator("[data-state=outcome]").select_option("right")
-    page.wait_for_timeout(80)
-    assert page.locator("#v-list button").count() == len(right)
+    expect(cases).to_have_count(len(right))
     page.locator("[data-state=sort]").select_option("unsure")
-    page.wait_for_timeout(80)
-    shown = page.locator("#v-list button").evaluate_all("all => all.map(one => one.dataset.case)")
-    sure = [max(judged[name].probabilities) for name in shown]
-    assert sure == sorted(sure)
-    page.locator("[data-state=text]").fill(shown[0])
-    page.wait_for_timeout(80)
-    assert page.locator("#v-list button").count() == 1
-    assert "1 of" in page.locator("#v-count").inner_text()
+
+    def is_sorted():
+        shown = cases.evaluate_all("all => all.map(one => one.dataset.case)")
+        sure = [max(judged[name].probabilities) for name in shown]
+        return sure == sorted(sure)
+
+    until(page, is_sorted)
+    page.locator("[data-state=text]").fill(right[0])
+    expect(cases).to_have_count(1)
+    expect(page.locator("#v-count")).to_contain_text("1 of")
 
 
 def test_a_confusion_cell_leads_to_its_cases(open_report):
@@ -479,22 +506,23 @@ def test_a_confusion_cell_leads_to_its_cases(open_report):
     count = int(cell.inner_text().split()[0])
     cell.click()
     page.get_by_role("button", name="Look closer", exact=True).first.click()
-    assert page.locator("#v-list button").count() == count
-    assert state(page)["truth"] == "nodule"
+    expect(page.locator("#v-list button")).to_have_count(count)
+    chooses(page, truth="nodule")
 
 
 def test_a_click_on_the_calibration_curve_opens_cases_stated_so(open_report, run):
     page = open_report()
-    page.locator('.pick[data-axis="stated probability"]').first.scroll_into_view_if_needed()
-    box = page.locator('.pick[data-axis="stated probability"]').first.bounding_box()
+    plot = page.locator('.pick[data-axis="stated probability"]').first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
     contents = read(run)
     stated = sorted(one.probabilities[1] for one in contents.judged["vit"].values())
     middle = stated[len(stated) // 2]
-    page.mouse.click(box["x"] + middle * box["width"], box["y"] + box["height"] / 2)
-    near = float(state(page)["near"])
+    plot.click(position={"x": middle * box["width"], "y": box["height"] / 2})
+    near = float(chosen(page, "near"))
     assert near == pytest.approx(middle, abs=0.02)
     expected = sum(abs(one - near) <= 0.05 for one in stated)
-    assert page.locator("#v-list button").count() == expected
+    expect(page.locator("#v-list button")).to_have_count(expected)
 
 
 def test_the_whole_state_is_in_the_address_and_comes_back(view):
@@ -516,24 +544,23 @@ def test_the_whole_state_is_in_the_address_and_comes_back(view):
         "show": "attention",
     }
     page = view(**choices)
+    chooses(page, **choices)
     page.reload()
-    until(page, "document.querySelector('#v-says-a').textContent !== ''")
-    kept = state(page)
-    assert {name: kept[name] for name in choices} == choices
-    assert page.locator("[data-state=opacity]").input_value() == "70"
-    assert page.locator("[data-state=grid]").is_checked()
-    assert page.locator("#v-layer").input_value() == "2"
+    expect(page.locator("#v-layer")).to_have_value("2")
+    expect(page.locator("[data-state=opacity]")).to_have_value("70")
+    expect(page.locator("[data-state=grid]")).to_be_checked()
+    chooses(page, **choices)
 
 
 def test_a_case_without_whole_attention_says_so(view, plain):
     page = view(plain)
-    assert "No attention was kept" in page.locator("#v-wall-says").inner_text()
-    assert page.locator("#v-play").is_disabled()
+    expect(page.locator("#v-wall-says")).to_contain_text("No attention was kept")
+    expect(page.locator("#v-play")).to_be_disabled()
 
 
 def test_a_case_that_is_not_there_is_said_to_be_so(open_report):
     page = open_report(fragment="#case=nobody")
-    assert "not among those shown" in page.locator("#v-status").inner_text()
+    expect(page.locator("#v-status")).to_contain_text("not among those shown")
 
 
 @pytest.mark.parametrize("viewport", [None, NARROW], ids=["wide", "narrow"])
@@ -548,7 +575,7 @@ def test_a_tap_pins_on_a_narrow_screen(view):
     page = view(options={"viewport": NARROW, "has_touch": True})
     page.locator("#v-pane-a").scroll_into_view_if_needed()
     page.touchscreen.tap(*point_of(page, 3, 4))
-    assert state(page)["pins"] == str(3 * SIDE + 4)
+    chooses(page, pins=str(3 * SIDE + 4))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -36,6 +36,7 @@ export class Viewer {
     this.waiting = false;
     this.playing = 0;
     this.loading = 0;
+    this.busy = false; // while parts of the open case are fetched
     /** @type {(import("./types.js").View | null)[]} */
     this.views = [];
     this.panes = ["v-pane-a", "v-pane-b"].map((id) => new Pane(found(id, HTMLCanvasElement), this.run.palettes));
@@ -143,6 +144,7 @@ export class Viewer {
     const status = found("v-status", HTMLElement);
     status.textContent = id && place < 0 ? "This case is not among those shown." : "";
     this.titled();
+    this.busy = place >= 0;
     this.soon();
     if (place < 0) return;
     try {
@@ -160,8 +162,10 @@ export class Viewer {
       this.wall.load(close);
       this.layered();
     } catch (error) {
-      if (turn === this.loading) status.textContent = `This case could not be opened: ${error instanceof Error ? error.message : error}`;
+      if (turn !== this.loading) return;
+      status.textContent = `This case could not be opened: ${error instanceof Error ? error.message : error}`;
     }
+    this.busy = false;
     this.soon();
   }
 
@@ -196,6 +200,7 @@ export class Viewer {
     const { state } = this.store;
     this.list.draw(state, found("v-count", HTMLElement));
     this.controls(state);
+    found("v-panes", HTMLElement).setAttribute("aria-busy", String(this.busy));
     const one = this.case;
     if (!one) { this.panes.forEach((pane) => pane.draw(state, null, null)); return; }
     this.views = viewsOf(state, this.run, one, this.close, this.patch);

@@ -81,8 +81,8 @@ async function startServed() {
       event.preventDefault();
       sender.add(await dropped([...(event.dataTransfer?.items ?? [])]));
     });
-    if (!viewer.store.state.case && run.cases.length) viewer.store.set({ case: run.cases[0].id });
     viewer.start();
+    if (!viewer.store.state.case && run.cases.length) viewer.store.set({ case: run.cases[0].id });
   } catch (error) {
     status.textContent = `The run could not be read: ${error instanceof Error ? error.message : error}`;
   }
