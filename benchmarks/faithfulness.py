@@ -22,7 +22,7 @@ import torch
 from vitrail.faithfulness.bench import METHODS, bench
 from vitrail.faithfulness.dropping import TokenDropper
 from vitrail.faithfulness.imputers import Hiding
-from vitrail.faithfulness.removal import FRACTIONS, removal_curves
+from vitrail.faithfulness.removal import TENTHS, removal_curves
 
 
 def pixel_flipping(model, images, *, maps, targets, steps, patch=16):
@@ -99,7 +99,7 @@ def main():
     images = torch.randn(asked.pictures, 3, 224, 224)
     maps = np.random.default_rng(0).random((1, asked.pictures, 14, 14))
     targets = np.zeros(asked.pictures, dtype=int)
-    steps = tuple(np.arange(196) / 196) if asked.fine else FRACTIONS
+    steps = tuple(np.arange(196) / 196) if asked.fine else TENTHS
     print(f"tokens really left out: {TokenDropper(model, images).is_shortened}")
     print(f"floor by multiplications: {floor(model, steps):.2f} x")
     candidates = {

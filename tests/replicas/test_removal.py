@@ -11,7 +11,8 @@ from vitrail.faithfulness.imputers import Hiding
 from vitrail.faithfulness.magnitude import saco_scores, sensitivity_n_scores
 from vitrail.faithfulness.removal import chefer_areas, removal_curves
 
-GRID, PATCH, STEPS = (2, 3), 8, 10
+GRID, PATCH = (2, 3), 8
+TENTHS = [step / 10 for step in range(10)]
 
 
 @pytest.fixture(scope="module", params=["token", "avg"])
@@ -48,11 +49,11 @@ def blackened(model, image, hidden):
     return model(changed[None])[0]
 
 
-def curve(answer, model, image, order, target):
+def curve(answer, model, image, order, *, target, fractions=TENTHS):
     """Return the target's probability and whether it is the decision, step by step."""
     rows = []
-    for step in range(STEPS):
-        hidden = set(order[: round(step / 10 * 6)])
+    for fraction in fractions:
+        hidden = set(order[: round(fraction * 6)])
         with torch.no_grad():
             logits = answer(model, image, hidden)
         probability = float(logits.exp()[target] / logits.exp().sum())
@@ -62,21 +63,27 @@ def curve(answer, model, image, order, target):
 
 @pytest.mark.parametrize(("imputer", "answer"), [("token_drop", without_tokens),
                                                  ("black", blackened)])  # fmt: skip
-def test_curves_equal_hiding_patches_one_by_one(case, imputer, answer):
+@pytest.mark.parametrize("fractions", [[0, 0.1, 0.3, 0.5, 0.7, 0.9], TENTHS],
+                         ids=["removal-2", "removal-1"])  # fmt: skip
+def test_curves_equal_hiding_patches_one_by_one(case, imputer, answer, fractions):
     model, images, maps = case
     targets = np.array([2, 0])
     hiding = Hiding(imputer=imputer, black=(-1.0, -1.0, -1.0))
-    curves = removal_curves(model, images, maps=maps, targets=targets, hiding=hiding)
+    asked = {} if len(fractions) == 6 else {"fractions": fractions}
+    curves = removal_curves(model, images, maps=maps, targets=targets, hiding=hiding, **asked)
     for method, place in itertools.product(range(2), range(2)):
         order = sorted(range(6), key=lambda patch: -maps[method, place].ravel()[patch])
         for found, ranked in ((curves.most, order), (curves.least, order[::-1])):
-            expected = curve(answer, model, images[place], ranked, targets[place])
+            expected = curve(
+                answer, model, images[place], ranked, target=targets[place], fractions=fractions
+            )
             for key, row in zip(("probability", "logit", "accuracy"), expected, strict=True):
                 np.testing.assert_allclose(found[key][method, place], row, atol=1e-9)
     area = 0.0
-    for step in range(STEPS - 1):
-        gap = curves.least["probability"] - curves.most["probability"]
-        area = area + (gap[..., step] + gap[..., step + 1]) / 2 * 0.1 / 0.9
+    gap = curves.least["probability"] - curves.most["probability"]
+    for step in range(len(fractions) - 1):
+        width = fractions[step + 1] - fractions[step]
+        area = area + (gap[..., step] + gap[..., step + 1]) / 2 * width / 0.9
     np.testing.assert_allclose(curves.removal_gain(), area, atol=1e-12)
 
 
@@ -87,7 +94,7 @@ def test_chefers_areas_are_a_hundred_times_the_trapezoid_of_accuracy(case):
     areas = chefer_areas(model, images, maps=maps, targets=targets, hiding=hiding)
     order = sorted(range(6), key=lambda patch: -maps[1, 0].ravel()[patch])
     for found, ranked in ((areas.positive, order), (areas.negative, order[::-1])):
-        right = curve(blackened, model, images[0], ranked, targets[0])[2]
+        right = curve(blackened, model, images[0], ranked, target=targets[0])[2]
         area = sum((right[step] + right[step + 1]) / 2 * 0.1 for step in range(9))
         assert found[1, 0] == pytest.approx(100 * area)
 

@@ -97,6 +97,14 @@ def bench(  # noqa: PLR0913 (an option each)
         Literal["predicted", "label"], typer.Option(help="The class that is explained.")
     ] = "predicted",
     cases: Annotated[int, typer.Option(min=1, help="Test cases, at most.")] = 100,
+    thorough: Annotated[
+        bool,
+        typer.Option(
+            "--thorough",
+            help="Ten heights of a curve instead of six, ten groups instead of five, and every "
+            "test on every picture instead of 24. Three times as long.",
+        ),
+    ] = False,
     budget: Budget = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -119,6 +127,7 @@ def bench(  # noqa: PLR0913 (an option each)
             imputers=imputers,
             target=target,
             cases=cases,
+            thorough=thorough,
             budget_minutes=minutes(budget),
         )
         show(verb(RunFolder(run), asked, command=command_line(), progress=progress))

@@ -22,7 +22,7 @@ See :mod:`~vitrail.faithfulness.removal` and the other modules for their definit
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -39,11 +39,11 @@ from vitrail.faithfulness.explainers import (
     native_grid,
     usable,
 )
+from vitrail.faithfulness.forecast import Forecast, forecast
 from vitrail.faithfulness.interval import FEW, mean_estimates
-from vitrail.faithfulness.randomization import RULE, SHUFFLES, passes
+from vitrail.faithfulness.randomization import passes
 from vitrail.faithfulness.record import Bench, Cost, rank_methods
-from vitrail.faithfulness.removal import FRACTIONS, PROTOCOL
-from vitrail.faithfulness.suite import RUN, BenchSettings, Suite, settle_imputers
+from vitrail.faithfulness.suite import RUN, BenchSettings, Suite, allowed_imputers
 from vitrail.faithfulness.verdict import bands, is_ranked, over_controls, recommend, strips
 from vitrail.records import Estimate, Progress, no_progress
 
@@ -62,25 +62,6 @@ METHODS = (
     "transformer_attribution",
 )
 """The methods of one to three passes: what is tested unless others are named."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What the bench will cost.
-
-    Attributes:
-        explanations: Rounds of all methods on a picture.
-        forwards: Forward passes a picture beside them.
-        seconds_a_case: Everything, a picture.
-        cases: That fit into the budget.
-        megabytes: Of the pictures and maps held.
-    """
-
-    explanations: int
-    forwards: int
-    seconds_a_case: float
-    cases: int
-    megabytes: float
 
 
 def bench(
@@ -122,66 +103,20 @@ def bench(
         raise InputError(
             "methods", "; ".join(refused.values()), "one must serve this model", "name others"
         )
-    plan = forecast(model, images, methods=good, settings=settings)
+    grid = native_grid(model, images[:1])
+    asks, why = allowed_imputers(model, images[:1], grid_size=grid, settings=settings)
+    plan = forecast(model, images, methods=good, settings=settings, asks=asks)
     images = images[: plan.cases]
-    minutes = plan.cases * plan.seconds_a_case / 60
     words = "faithfulness: %d cases, about %.1f minutes (%.2f s a case), %.0f MB held"
-    logger.info(words, plan.cases, minutes, plan.seconds_a_case, plan.megabytes)
+    a_case = plan.seconds / plan.cases
+    logger.info(words, plan.cases, plan.seconds / 60, a_case, plan.megabytes)
     work = _prepare(model, images, targets=targets, methods=good, settings=settings)
-    work.progress, work.refused = progress, refused
+    work.progress, work.refused, work.asks = progress, {**refused, **why}, asks
     work.masks = None if masks is None else masks[: plan.cases]
-    settle_imputers(work)
     for done, test in enumerate(settings.tests):
         progress("faithfulness", done=done, total=len(settings.tests), note=test)
         RUN[test](work)
     return _record(work, groups=groups, plan=plan)
-
-
-def forecast(
-    model: nn.Module,
-    images: Float[Tensor, "case channel height width"],
-    *,
-    methods: Sequence[str],
-    settings: BenchSettings,
-) -> Forecast:
-    """Estimate the cost from one picture's explanations and one batch of forwards."""
-    few = images[:8]
-    with torch.no_grad():
-        model(few)
-        began = time.perf_counter()
-        model(few)
-    forward = (time.perf_counter() - began) / len(few)
-    began = time.perf_counter()
-    grid = native_grid(model, images[:1])
-    for name in methods:
-        own = settings.parameters.get(name, {})
-        one = MethodExplainer(name=name, grid_size=grid, parameters=own)
-        one(model, images[:1], targets=np.zeros(1, dtype=int))
-    explaining = time.perf_counter() - began
-    tests = settings.tests
-    rows = len(methods) + len(control_explainers(grid))
-    per_map = {"contrast": 1, "mosaic": 2, "stability": 4, "randomization": SHUFFLES}
-    explanations = 1 + sum(per_map[test] for test in tests if test in per_map)
-    hidden = {
-        "removal": 19 * rows * len(settings.imputers),
-        "saco": 10 * rows,
-        "sensitivity_n": 61,
-        "rise": 80 * rows,
-        "chefer": 19 * rows,
-    }
-    forwards = sum(hidden[test] for test in tests if test in hidden)
-    seconds = explanations * explaining + forwards * forward
-    cases = len(images)
-    if settings.budget_s is not None:
-        cases = max(1, min(cases, int(settings.budget_s / max(seconds, 1e-9))))
-    held = cases * (images[0].nbytes + rows * grid[0] * grid[1] * 8)
-    return Forecast(
-        explanations=explanations,
-        forwards=forwards,
-        seconds_a_case=seconds,
-        cases=cases,
-        megabytes=held / 1e6,
-    )
 
 
 def _prepare(
@@ -273,7 +208,7 @@ def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Ben
         refused=work.refused,
         tables=tables,
         curves=bands(work, clusters=patients, seed=seed),
-        fractions=FRACTIONS,
+        fractions=work.settings.fractions,
         ranks=ranks,
         costs=_costs(work),
         randomization_passed=passed,
@@ -309,6 +244,12 @@ def _warnings(work: Suite, units: int, *, plan: Forecast) -> tuple[str, ...]:
         said.append(f"Only {units} patients or pictures: the intervals are guesses.")
     if work.settings.budget_s is not None:
         said.append(f"{plan.cases} cases fit into the budget of {work.settings.budget_s:.0f} s.")
+    if len(work.few) < len(work.images):
+        said.append(
+            f"Stability, randomization and every imputer but the first were asked of "
+            f"{len(work.few)} of the {len(work.images)} pictures (each cell has its n); --thorough "
+            "asks all."
+        )
     if work.masks is not None:
         said.append("Agreement with masks is plausibility, not faithfulness.")
     flat = [name for name in work.explainers if np.ptp(work.maps[name], axis=(1, 2)).min() == 0]
@@ -326,6 +267,7 @@ def _settings(work: Suite, plan: Forecast) -> dict[str, object]:
         "hiding": {name: part for name, part in asdict(chosen.hiding).items() if name != "imputer"},
         "budget_s": chosen.budget_s,
         "parameters": {name: dict(own) for name, own in chosen.parameters.items()},
-        "protocols": [PROTOCOL, RULE],
-        "forecast_seconds_a_case": round(plan.seconds_a_case, 3),
+        "thorough": chosen.thorough,
+        "protocols": list(chosen.protocols),
+        "forecast_seconds": round(plan.seconds, 1),
     }

@@ -25,7 +25,7 @@ class TokenDropper:
     Args:
         model: In eval mode; its attention must be of all tokens to all tokens.
         images: The pictures.
-        batch_size: Variants a pass.
+        batch_size: Whole pictures a pass; of shorter sequences as many as have the same tokens.
         shorten: Whether tokens may really be left out where that is exact.
 
     Raises:
@@ -43,7 +43,7 @@ class TokenDropper:
         model: nn.Module,
         images: Float[Tensor, "case channel height width"],
         *,
-        batch_size: int = 64,
+        batch_size: int = 16,
         shorten: bool = True,
     ) -> None:
         self._model, self._images, self._batch = model, images, batch_size
@@ -75,11 +75,17 @@ class TokenDropper:
         found = []
         for group in torch.split(order, sizes):
             ask = partial(self._ask, cases[group], kept[group])
-            found += in_batches(ask, len(group), batch_size=self._batch)
+            found += in_batches(ask, len(group), batch_size=self._pictures(counts[group]))
         logits = torch.cat(found)
         back = torch.empty_like(logits)
         back[order.to(logits.device)] = logits
         return back.double()
+
+    def _pictures(self, counts: Int[Tensor, " some"]) -> int:
+        """Return how many variants a pass takes."""
+        prefix = self._layout.num_prefix_tokens
+        tokens = int(counts[0]) + prefix if self.is_shortened else self._layout.num_tokens
+        return self._batch * self._layout.num_tokens // tokens
 
     def _ask(
         self,

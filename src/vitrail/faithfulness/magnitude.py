@@ -14,7 +14,12 @@ from vitrail.faithfulness.removal import ask_once, quantities, tie_orders
 
 Maps = Float[np.ndarray, "method case row column"]
 
-GROUPS = 10
+GROUPS = 5
+"""Of ``saco-2``."""
+
+PAPER_GROUPS = 10
+"""Of the paper, and of ``saco-1``."""
+
 FRACTIONS = (0.1, 0.3, 0.5)
 SUBSETS = 20
 
@@ -45,8 +50,8 @@ def saco_scores(
 
     Source: wu2024saco, algorithm 1.
 
-    Differs: whole patches; any imputer where the paper takes the mean pixel; ties of the lost
-        probability count half.
+    Differs: whole patches; five groups where the paper has ten; any imputer where it takes the
+        mean pixel; ties of the lost probability count half.
     """
     grid = (maps.shape[2], maps.shape[3])
     ask = asker(model, images, grid_size=grid, hiding=hiding)

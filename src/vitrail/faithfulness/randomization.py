@@ -17,6 +17,7 @@ patches without evidence as much as the few with it.
 
 import copy
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -67,24 +68,28 @@ def shuffled(model: nn.Module, names: list[str], *, seed: int = 0) -> nn.Module:
     return copied
 
 
+def shuffled_models(model: nn.Module, *, seed: int = 0) -> list[nn.Module]:
+    """Return copies of a model with all weights shuffled: they know nothing."""
+    names = [name for part in layers(model).values() for name in part]
+    return [shuffled(model, names, seed=SHUFFLES * seed + turn) for turn in range(SHUFFLES)]
+
+
 def randomization_error(
-    model: nn.Module,
+    ignorant: Sequence[nn.Module],
     images: Float[Tensor, "case channel height width"],
     *,
     method: Explain,
     targets: Int[np.ndarray, " case"],
-    original: Maps | None = None,
-    seed: int = 0,
+    original: Maps,
 ) -> Float[np.ndarray, " case"]:
     """Return the share of each map that models with all weights shuffled draw as well.
 
     Args:
-        model: Left exactly as it is.
+        ignorant: From :func:`shuffled_models`.
         images: Pictures.
         method: The explainer.
         targets: Class of each picture, the same for all models.
-        original: The model's own maps, where they are known already.
-        seed: Of the shuffling.
+        original: The trained model's own maps.
 
     Returns:
         :func:`shared_variance` with the maps of two shuffled models; NaN where a map is constant.
@@ -96,13 +101,7 @@ def randomization_error(
         knowing how it was initialized; a share of variance, which is blind to sign and scale and
         weighs patches by what they were given, stands in the place of a rank correlation.
     """
-    names = [name for part in layers(model).values() for name in part]
-    if original is None:
-        original = method(model, images, targets=targets)
-    without = [
-        method(shuffled(model, names, seed=SHUFFLES * seed + turn), images, targets=targets)
-        for turn in range(SHUFFLES)
-    ]
+    without = [method(model, images, targets=targets) for model in ignorant]
     return shared_variance(original, np.stack(without))
 
 

@@ -6,8 +6,8 @@ A random order gains 0 on average, whatever the model and whatever stands where 
 reversed map gains exactly the negative. Ties are broken at random in pairs of opposite orders, so
 that a constant map gains exactly 0, which is the mean over random orders.
 
-Protocol ``removal-1``: patches are hidden in tenths, 0 to 0.9 of all patches (rounded); areas are
-by the trapezoid, divided by 0.9, so that they are mean heights.
+Protocol ``removal-2``: 0, 0.1, 0.3, 0.5, 0.7 and 0.9 of all patches (rounded) are hidden; areas are
+by the trapezoid, divided by 0.9, so that they are mean heights. ``removal-1`` has all ten tenths.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,12 @@ from vitrail.errors import InputError
 from vitrail.faithfulness.imputers import Ask, Hiding, Imputer, asker
 from vitrail.records import Progress, no_progress
 
-PROTOCOL = "removal-1"
-FRACTIONS = tuple(step / 10 for step in range(10))
+FRACTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of ``removal-2``."""
+
+TENTHS = tuple(step / 10 for step in range(10))
+"""Of ``removal-1``, and of Chefer's areas."""
+
 ALL_FRACTIONS = tuple(step / 20 for step in range(21))
 
 Quantity = Literal["probability", "logit", "accuracy"]
@@ -255,7 +259,9 @@ def chefer_areas(
     Differs: whole patches instead of pixels of the enlarged map: the maps are on the patch grid.
     """
     black = replace(hiding, imputer="black")
-    curves = removal_curves(model, images, maps=maps, targets=targets, hiding=black)
+    curves = removal_curves(
+        model, images, maps=maps, targets=targets, hiding=black, fractions=TENTHS
+    )
     return Perturbation(
         positive=100 * np.trapezoid(curves.most["accuracy"], curves.fractions, axis=-1),
         negative=100 * np.trapezoid(curves.least["accuracy"], curves.fractions, axis=-1),

@@ -1,10 +1,12 @@
 """The tests of the bench, each on all methods and controls at once, sharing what they can."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -12,10 +14,17 @@ from vitrail.errors import CaptureError, InputError
 from vitrail.explain import methods as all_methods
 from vitrail.faithfulness.contrast import Explain, class_contrast, mosaic_score
 from vitrail.faithfulness.explainers import Explained, MethodExplainer
-from vitrail.faithfulness.imputers import Hiding, Imputer, asker
-from vitrail.faithfulness.magnitude import saco_scores, sensitivity_n_scores
-from vitrail.faithfulness.randomization import randomization_error
+from vitrail.faithfulness.imputers import Ask, Hiding, Imputer, asker
+from vitrail.faithfulness.magnitude import (
+    GROUPS,
+    PAPER_GROUPS,
+    saco_scores,
+    sensitivity_n_scores,
+)
+from vitrail.faithfulness.randomization import RULE, randomization_error, shuffled_models
 from vitrail.faithfulness.removal import (
+    FRACTIONS,
+    TENTHS,
     RemovalCurves,
     chefer_areas,
     removal_curves,
@@ -57,6 +66,10 @@ LOCALIZATION = {
     "outside_error": outside_error,
 }
 
+FEW_CASES = 24
+"""Pictures at most of the tests that describe or disqualify a method and do not rank it alone:
+stability, randomization, and removal under every imputer but the first."""
+
 Values = dict[tuple[str, str], Float[np.ndarray, " case"]]
 """(test, method) → a number a case."""
 
@@ -70,6 +83,8 @@ class BenchSettings:
         imputers: Of the removal test; the first one also serves the other tests that hide.
         hiding: Black value, seed and batch size of all tests that hide.
         budget_s: Seconds that everything may take: cases are left out to fit; None is no limit.
+        thorough: Ten heights of the removal curves instead of six, ten groups of SaCo instead of
+            five, and every test on every picture.
         parameters: Of methods, by name.
     """
 
@@ -77,7 +92,29 @@ class BenchSettings:
     imputers: tuple[Imputer, ...] = ("token_drop", "blur")
     hiding: Hiding = field(default_factory=Hiding)
     budget_s: float | None = None
+    thorough: bool = False
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """Shares of hidden patches along the removal curves."""
+        return TENTHS if self.thorough else FRACTIONS
+
+    @property
+    def groups(self) -> int:
+        """Groups of patches for SaCo."""
+        return PAPER_GROUPS if self.thorough else GROUPS
+
+    @property
+    def few(self) -> int:
+        """Pictures at most of the tests that are not made on all."""
+        return sys.maxsize if self.thorough else FEW_CASES
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Names of the definitions that depend on these settings, and of the rule."""
+        version = 1 if self.thorough else 2
+        return f"removal-{version}", f"saco-{version}", RULE
 
 
 @dataclass(eq=False, kw_only=True)
@@ -97,8 +134,8 @@ class Suite:
         masks: What a person drew, or None.
         values: A number a case, by test and method.
         refused: Tests that cannot be done, with the reason.
-        curves: Of the removal test, one an imputer.
-        imputers: That the model allows.
+        curves: Of the removal test, one an imputer; NaN where a picture was not asked.
+        asks: The imputers that the model allows, ready to be asked about the first picture.
         best_control: Of each removal test, the control with the highest mean gain.
     """
 
@@ -115,7 +152,7 @@ class Suite:
     values: Values = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     curves: list[RemovalCurves] = field(default_factory=list)
-    imputers: list[Imputer] = field(default_factory=list)
+    asks: Mapping[Imputer, Ask] = field(default_factory=dict)
     best_control: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -128,35 +165,65 @@ class Suite:
         """All maps, in the order of ``maps``."""
         return np.stack(list(self.maps.values()))
 
+    @property
+    def few(self) -> Int[np.ndarray, " some"]:
+        """Places of the pictures of the tests that are not made on all, evenly spread."""
+        cases = len(self.images)
+        places = np.linspace(0, cases - 1, min(cases, self.settings.few))
+        return np.unique(places.round().astype(int))
 
-def settle_imputers(work: Suite) -> None:
-    """Leave out the imputers that this model does not allow, with the reason."""
-    grid = next(iter(work.maps.values())).shape[1:]
-    for imputer in work.settings.imputers:
+    def spread(
+        self,
+        numbers: Float[np.ndarray, "*some"],
+        places: Int[np.ndarray, " some"],
+        *,
+        axis: int = 0,
+    ) -> Float[np.ndarray, "*all"]:
+        """Lay numbers of some pictures out over all pictures along an axis; the others have NaN."""
+        shape = [*numbers.shape]
+        shape[axis] = len(self.images)
+        found = np.full(shape, np.nan)
+        np.moveaxis(found, axis, 0)[places] = np.moveaxis(numbers, axis, 0)
+        return found
+
+
+def allowed_imputers(
+    model: nn.Module,
+    image: Float[Tensor, "1 channel height width"],
+    *,
+    grid_size: tuple[int, int],
+    settings: BenchSettings,
+) -> tuple[dict[Imputer, Ask], dict[str, str]]:
+    """Return the imputers that this model allows, and why each of the others is refused."""
+    good: dict[Imputer, Ask] = {}
+    refused = {}
+    for imputer in settings.imputers:
+        hiding = replace(settings.hiding, imputer=imputer)
         try:
-            asker(
-                work.model,
-                work.images[:1],
-                grid_size=(grid[0], grid[1]),
-                hiding=replace(work.settings.hiding, imputer=imputer),
-            )
+            good[imputer] = asker(model, image, grid_size=grid_size, hiding=hiding)
         except (InputError, CaptureError) as error:
-            work.refused[f"removal_gain/{imputer}"] = str(error)
-        else:
-            work.imputers.append(imputer)
+            refused[f"removal_gain/{imputer}"] = str(error)
+    return good, refused
 
 
 def _removal(work: Suite) -> None:
-    """Hide patches under every imputer that the model allows."""
-    for imputer in work.imputers:
-        curves = removal_curves(
+    """Hide patches under every imputer that the model allows: the first for all pictures."""
+    for place, imputer in enumerate(work.asks):
+        some = work.few if place else np.arange(len(work.images))
+        found = removal_curves(
             work.model,
-            work.images,
-            maps=work.stacked,
-            targets=work.targets,
+            work.images[torch.from_numpy(some)],
+            maps=work.stacked[:, some],
+            targets=work.targets[some],
             hiding=replace(work.settings.hiding, imputer=imputer),
+            fractions=work.settings.fractions,
             progress=work.progress,
         )
+        most, least = (
+            {key: work.spread(part, some, axis=1) for key, part in side.items()}
+            for side in (found.most, found.least)
+        )
+        curves = replace(found, most=most, least=least)
         work.curves.append(curves)
         _put(work, f"removal_gain/{imputer}", numbers=curves.removal_gain())
         for quantity in ("logit", "accuracy"):
@@ -191,14 +258,15 @@ def _put(work: Suite, test: str, *, numbers: Float[np.ndarray, "method case"]) -
 
 def _hiding(work: Suite) -> Hiding:
     """Return how the other tests hide: by the first imputer that the model allows."""
-    return replace(work.settings.hiding, imputer=work.imputers[0] if work.imputers else "blur")
+    return replace(work.settings.hiding, imputer=next(iter(work.asks), "blur"))
 
 
 def _saco(work: Suite) -> None:
     """Compare groups of patches."""
     scores = saco_scores(
-        work.model, work.images, maps=work.stacked, targets=work.targets, hiding=_hiding(work)
-    )
+        work.model, work.images, maps=work.stacked, targets=work.targets,
+        groups=work.settings.groups, hiding=_hiding(work),
+    )  # fmt: skip
     _put(work, "saco_score", numbers=scores)
 
 
@@ -237,28 +305,32 @@ def _mosaic(work: Suite) -> None:
 
 
 def _stability(work: Suite) -> None:
-    """Change the pictures a little."""
+    """Change a few pictures a little."""
+    some = work.few
+    images, targets = work.images[torch.from_numpy(some)], work.targets[some]
     for name, method in work.functions.items():
         found = stability(
-            work.model, work.images, method=method, targets=work.targets, original=work.maps[name],
+            work.model, images, method=method, targets=targets, original=work.maps[name][some],
             seed=work.settings.hiding.seed,
         )  # fmt: skip
-        work.values["stability_score", name] = found.stability_score
-        work.values["max_sensitivity_error", name] = found.max_sensitivity_error
+        for test in ("stability_score", "max_sensitivity_error"):
+            work.values[test, name] = work.spread(getattr(found, test), some)
 
 
 def _randomization(work: Suite) -> None:
-    """Shuffle all weights in a copy; a shuffled model that breaks a method says nothing of it."""
+    """Shuffle all weights in copies; a shuffled model that breaks a method says nothing of it."""
+    some = work.few
+    images, targets = work.images[torch.from_numpy(some)], work.targets[some]
+    ignorant = shuffled_models(work.model, seed=work.settings.hiding.seed)
     for name, method in work.functions.items():
         try:
             found = randomization_error(
-                work.model, work.images, method=method, targets=work.targets,
-                original=work.maps[name], seed=work.settings.hiding.seed,
-            )  # fmt: skip
+                ignorant, images, method=method, targets=targets, original=work.maps[name][some]
+            )
         except (InputError, CaptureError, ArithmeticError) as error:
             work.refused[f"randomization_error of {name}"] = str(error)
             continue
-        work.values["randomization_error", name] = found
+        work.values["randomization_error", name] = work.spread(found, some)
 
 
 def _completeness(work: Suite) -> None:

@@ -62,7 +62,7 @@ def over_controls(work: Suite) -> dict[tuple[str, str], Float[np.ndarray, " case
     """Return the removal gain of each map minus that of the control with the highest mean."""
     found = {}
     for test in sorted({test for test, _ in work.values if test.startswith("removal_gain/")}):
-        best = max(work.controls, key=lambda name: float(work.values[test, name].mean()))
+        best = max(work.controls, key=lambda name: float(np.nanmean(work.values[test, name])))
         work.best_control[test] = best
         for name in work.explainers:
             difference = work.values[test, name] - work.values[test, best]

@@ -41,6 +41,7 @@ class Asked:
         target: Whether the class explained is the predicted one or the label.
         cases: Test cases at most, drawn at random.
         budget_s: Seconds that it may take; cases are left out to fit. None is no limit.
+        thorough: As of :class:`~vitrail.faithfulness.suite.BenchSettings`.
     """
 
     methods: tuple[str, ...] = METHODS
@@ -49,9 +50,10 @@ class Asked:
     target: Literal["predicted", "label"] = "predicted"
     cases: int = 100
     budget_s: float | None = None
+    thorough: bool = False
 
     @classmethod
-    def read(cls, *, budget_minutes: float | None, **words: str | int) -> "Asked":
+    def read(cls, *, budget_minutes: float | None, **words: str | int | bool) -> "Asked":
         """Read the command line's words: names with commas between, the default where empty.
 
         Raises:
@@ -141,6 +143,7 @@ def _tested(
         imputers=asked.imputers,
         hiding=Hiding(black=_black(tested.preprocessing)),
         budget_s=asked.budget_s,
+        thorough=asked.thorough,
     )
     return bench(
         model,

@@ -10,7 +10,8 @@ import timm
 import torch
 
 from vitrail.errors import InputError
-from vitrail.faithfulness.bench import bench, forecast
+from vitrail.faithfulness import suite
+from vitrail.faithfulness.bench import bench
 from vitrail.faithfulness.controls import CONTROLS
 from vitrail.faithfulness.planted import plant, tiny_vit
 from vitrail.faithfulness.suite import BenchSettings
@@ -153,15 +154,30 @@ def test_a_budget_leaves_cases_out_and_says_so(planted):
     assert any("1 cases fit into the budget" in sentence for sentence in found.warnings)
 
 
-def test_a_forecast_counts_the_passes_of_each_test(planted):
+def test_stability_randomization_and_further_imputers_are_asked_of_a_few_pictures(
+    planted, monkeypatch
+):
+    monkeypatch.setattr(suite, "FEW_CASES", 2)
     model, images, _ = planted
-    none, some = (
-        forecast(model, images, methods=["relevance"], settings=BenchSettings(tests=tests))
-        for tests in ((), ("contrast", "saco"))
-    )
-    assert (none.explanations, none.forwards) == (1, 0)
-    rows = 1 + len(CONTROLS)
-    assert (some.explanations, some.forwards) == (2, 10 * rows)
+    found = bench(model, images, methods=("relevance", "rollout"), settings=SETTINGS)
+    asked = {test: found.tables[test]["relevance"].n for test in found.tables}
+    few = {"removal_gain/blur", "stability_score", "max_sensitivity_error", "randomization_error"}
+    assert {asked[test] for test in few} == {2}
+    assert {asked[test] for test in ("removal_gain/token_drop", "saco_score")} == {4}
+    steady = [strips["relevance"].stability is None for strips in found.strips]
+    assert steady == [False, True, True, False]
+    assert any("asked of 2 of the 4 pictures" in sentence for sentence in found.warnings)
+    assert found.settings["protocols"] == ["removal-2", "saco-2", "randomization-2"]
+
+
+def test_thorough_asks_everything_of_every_picture_at_ten_heights(planted, monkeypatch):
+    monkeypatch.setattr(suite, "FEW_CASES", 1)
+    model, images, _ = planted
+    asked = BenchSettings(tests=("removal", "stability"), thorough=True)
+    found = bench(model, images[:2], methods=("relevance",), settings=asked)
+    assert {cell.n for row in found.tables.values() for cell in row.values()} == {2}
+    assert len(found.curves["blur"]["relevance"]["most"]) == len(found.fractions) == 10
+    assert found.settings["protocols"] == ["removal-1", "saco-1", "randomization-2"]
 
 
 def test_arguments_that_do_not_fit_are_refused(planted):

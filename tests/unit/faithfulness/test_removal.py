@@ -9,6 +9,7 @@ import torch
 from vitrail.errors import InputError, MethodError
 from vitrail.faithfulness.imputers import IMPUTERS, Hiding
 from vitrail.faithfulness.removal import (
+    FRACTIONS,
     _check,
     chefer_areas,
     removal_curves,
@@ -62,7 +63,7 @@ def test_a_constant_map_falls_as_the_mean_over_random_orders(linear):
     curves = removal_curves(model, images, maps=many, targets=TARGETS, hiding=BLACK)
     chance, spread = curves.most["logit"].mean(axis=0), curves.most["logit"].std(axis=0)
     assert (np.abs(constant.most["logit"][0] - chance) < 3 * spread + 1e-9).all()
-    line = chance[:, :1] * (1 - np.rint(np.arange(10) * 1.6) / 16)
+    line = chance[:, :1] * (1 - np.rint(np.array(FRACTIONS) * 16) / 16)
     np.testing.assert_allclose(chance, line, atol=4 * float(spread.max()) / 20)
 
 
@@ -111,7 +112,7 @@ def test_equal_variants_are_asked_once(tiny):
         removal_curves(model, images, maps=some, targets=np.zeros(4, int)).forwards
         for some in (maps[:1], twice)
     )
-    assert once == both == 4 * 19
+    assert once == both == 4 * (1 + 2 * (len(FRACTIONS) - 1))
 
 
 def test_rise_and_chefer_areas_follow_the_perfect_map(linear):
