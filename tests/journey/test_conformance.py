@@ -1,9 +1,14 @@
 """The tiny ViT is trained on planted evidence, and the methods are judged."""
 
+import inspect
+import json
+
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from vitrail.cli import app
 from vitrail.errors import InputError
 from vitrail.explain import capture, explain
 from vitrail.faithfulness.conformance import SEED, conformance, explain_planted
@@ -109,6 +114,45 @@ def test_the_most_copied_mistake_is_told_by_name(rows):
     assert rows["copied"].known_mistake.startswith("gradient rollout, gradients in reverse order")
     assert not rows["copied"].conforms
     assert any("a known mistake" in line for line in table(tuple(rows.values())))
+
+
+@pytest.fixture
+def explainers(model, tmp_path, monkeypatch):
+    """Stand in a folder with a file of two explainers that differ in one word."""
+    wrong = inspect.getsource(copied_gradient_rollout)
+    right = wrong.replace("reversed(after)", "after").replace("copied", "corrected")
+    imports = "import torch\nfrom vitrail.explain import capture\n\n\n"
+    (tmp_path / "explainers_of_mine.py").write_text(f"{imports}{wrong}\n\n{right}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vitrail.pipeline.conformance.train", lambda **_: model)
+
+
+def asked(explainer, *options):
+    words = ("conformance", f"explainers_of_mine:{explainer}", "--methods", "gradient_rollout")
+    done = CliRunner().invoke(app, [*words, "--cases", "30", *options])
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.usefixtures("explainers")
+def test_the_command_line_names_the_mistake_of_a_copied_explainer():
+    said = " ".join(asked("copied_gradient_rollout").split())
+    name = "explainers_of_mine:copied_gradient_rollout"
+    assert f"{name} is gradient rollout, gradients in reverse order of the layers" in said
+    assert said.count(" does not conform") == 1
+
+
+@pytest.mark.usefixtures("explainers")
+def test_the_command_line_passes_an_explainer_that_is_right():
+    rows = {
+        row["name"]: row
+        for row in json.loads(asked("corrected_gradient_rollout", "--json"))["rows"]
+    }
+    mine, ours = rows["explainers_of_mine:corrected_gradient_rollout"], rows["gradient_rollout"]
+    assert mine["conforms"]
+    assert not mine["known_mistake"]
+    for number in ("pointing", "average_precision", "right_class"):
+        assert mine[number]["value"] == pytest.approx(ours[number]["value"], abs=1e-6)
 
 
 def test_every_control_is_beaten_by_every_conforming_method(rows):

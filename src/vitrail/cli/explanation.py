@@ -136,6 +136,9 @@ def bench(  # noqa: PLR0913 (an option each)
 def conformance(
     explainer: Annotated[str, typer.Argument(metavar="[PATH.TO:FUNCTION]")] = "",
     *,
+    methods: Annotated[
+        str, typer.Option(metavar="A,B,…", help="To judge beside it. Default: every method.")
+    ] = "",
     cases: Annotated[int, typer.Option(min=1, help="Pictures.")] = 100,
     largest: Annotated[int, typer.Option(min=1, max=3, help="Patches a side of a motif.")] = 3,
     evidence: Annotated[
@@ -152,7 +155,7 @@ def conformance(
     whether it points at the motif of the class that was asked for; known mistakes are told by
     name. Your own: a function of (model, images, class) that returns maps on the patch grid.
 
-    Example: `vitrail conformance mypackage.explain:gradient_rollout`
+    Example: `vitrail conformance mypackage.explain:gradient_rollout --methods gradient_rollout`
     """
     with speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
         from vitrail.pipeline.conformance import judge_explainers as verb
@@ -160,6 +163,7 @@ def conformance(
         show(
             verb(
                 explainer,
+                methods=methods,
                 cases=cases,
                 largest=largest,
                 evidence=evidence,

@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 
 from vitrail.errors import InputError
+from vitrail.explain.registry import find_method
 from vitrail.faithfulness.conformance import CONFORMS, SEED, Conformance, Explainer, conformance
 from vitrail.faithfulness.planted import LARGEST_MOTIF, STEPS, Evidence, plant
 from vitrail.faithfulness.planted import train_tiny_vit as train
@@ -18,6 +19,7 @@ CASES = 100
 def judge_explainers(
     explainer: str = "",
     *,
+    methods: str = "",
     cases: int = CASES,
     largest: int = LARGEST_MOTIF,
     evidence: Evidence = "amount",
@@ -29,6 +31,7 @@ def judge_explainers(
 
     Args:
         explainer: ``path.to:function`` of (model, images, class) → maps on the patch grid.
+        methods: Names in :func:`vitrail.explain.methods` with commas between; empty is all.
         cases: Pictures.
         largest: Largest side of a motif in patches.
         evidence: What a label means, see :mod:`vitrail.faithfulness.planted`.
@@ -38,11 +41,13 @@ def judge_explainers(
 
     Raises:
         InputError: If the explainer cannot be found or returns something else.
+        MethodError: If there is no such method.
     """
     explainers = {explainer: find(explainer)} if explainer else {}
+    names = [find_method(name.strip()).name for name in methods.split(",")] if methods else None
     model = train(seed=seed, steps=steps, evidence=evidence, progress=progress)
     pictures = plant(cases, seed=SEED, largest=largest)
-    rows = conformance(model, pictures, explainers=explainers, progress=progress)
+    rows = conformance(model, pictures, methods=names, explainers=explainers, progress=progress)
     return {
         "rows": [row.to_json() for row in rows],
         "cases": cases,
