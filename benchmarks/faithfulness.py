@@ -84,14 +84,15 @@ def whole(pictures, *, thorough):
         progress=progress,
     )  # fmt: skip
     progress("faithfulness")
-    every = few = 0.0
+    every, few = np.zeros(2), np.zeros(2)
     for test, seconds in spent.items():
         wall, own = seconds / pictures
         print(f"{test:22} {wall:8.1f} s wall {own:8.1f} s processor a picture")
-        every, few = (every, few + own) if test in FEW else (every + own, few)
-    print(f"{'all':22} {(now() - began)[0] / pictures:8.1f} s wall {every + few:8.1f} s processor")
-    total = 50 * every + min(50, settings.few) * few
-    print(f"50 pictures: {total:.0f} s of processor time, {total / 120:.1f} minutes on two cores")
+        every, few = (every, few + seconds) if test in FEW else (every + seconds, few)
+    wall, own = (now() - began) / pictures
+    print(f"{'all':22} {wall:8.1f} s wall {own:8.1f} s processor a picture")
+    wall, own = (50 * every + min(50, settings.few) * few) / pictures / 60
+    print(f"50 pictures: {wall:.1f} minutes by the clock, {own:.1f} of processor time")
 
 
 def now():
