@@ -9,6 +9,23 @@ from vitrail.cli.options import AsJson, Budget, Debug, Run
 from vitrail.cli.speaking import command_line, minutes, require, speaking
 from vitrail.runfolder import RunFolder
 
+Imputers = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B,…",
+        help="What stands where a patch was: token_drop, blur, noise, linear, mean, black. The "
+        "first one serves every test that hides. Default: token_drop,blur.",
+    ),
+]
+Thorough = Annotated[
+    bool,
+    typer.Option(
+        "--thorough",
+        help="Ten heights of a curve instead of six, ten groups instead of five, and every test on "
+        "every picture instead of 24. Twice as long for 50 cases.",
+    ),
+]
+
 
 def explain(
     run: Run,
@@ -85,26 +102,12 @@ def bench(  # noqa: PLR0913 (an option each)
             "deletion) and chefer (perturbation). all: every one. Default: all but those two.",
         ),
     ] = "",
-    imputers: Annotated[
-        str,
-        typer.Option(
-            metavar="A,B,…",
-            help="What stands where a patch was: token_drop, blur, noise, linear, mean, black. The "
-            "first one serves every test that hides. Default: token_drop,blur.",
-        ),
-    ] = "",
+    imputers: Imputers = "",
     target: Annotated[
         Literal["predicted", "label"], typer.Option(help="The class that is explained.")
     ] = "predicted",
     cases: Annotated[int, typer.Option(min=1, help="Test cases, at most.")] = 100,
-    thorough: Annotated[
-        bool,
-        typer.Option(
-            "--thorough",
-            help="Ten heights of a curve instead of six, ten groups instead of five, and every "
-            "test on every picture instead of 24. Three times as long.",
-        ),
-    ] = False,
+    thorough: Thorough = False,
     budget: Budget = None,
     as_json: AsJson = False,
     debug: Debug = False,
