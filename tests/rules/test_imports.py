@@ -11,6 +11,7 @@ import pytest
 HOMES = {
     "SimpleITK": {"data"},
     "pydicom": {"data"},
+    "threadpoolctl": {"data"},
     "pyarrow": {"data"},  # with an extra: loaded by data.extras
     "pooch": {"data"},
     "urllib3": {"data.remote"},

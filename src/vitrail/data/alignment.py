@@ -12,11 +12,14 @@ Points and shifts are complex numbers, column + i row; a similarity is then ``q 
 Source: fischler1981 (consensus), lucas1981 (refinement by the pixels' gradient).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from math import sqrt
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Float32, Int
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter1d
 
 from vitrail.data.keypoints import Keypoints
 
@@ -59,10 +62,21 @@ class Alignment:
 
 def texture(small: Float32[np.ndarray, "row column"]) -> Float32[np.ndarray, "row column"]:
     """Keep the details of a picture: no slow change of brightness, no grain."""
-    details: Float32[np.ndarray, "row column"] = gaussian_filter(small, 0.8) - gaussian_filter(
-        small, 6.0
+    fine, coarse = (
+        _blurring(small.shape[0], sigma) @ small @ _blurring(small.shape[1], sigma).T
+        for sigma in (0.8, 6.0)
     )
+    details: Float32[np.ndarray, "row column"] = fine - coarse
     return details
+
+
+@lru_cache(maxsize=64)
+def _blurring(length: int, sigma: float) -> Float32[np.ndarray, "place place"]:
+    """Return the matrix that blurs a line of pixels; beyond its ends it goes on mirrored."""
+    line: Float32[np.ndarray, "place place"] = gaussian_filter1d(
+        np.eye(length, dtype=np.float32), sigma, axis=0
+    )
+    return line
 
 
 def align(
@@ -70,7 +84,7 @@ def align(
     other: Keypoints,
     *,
     similarity: Float32[np.ndarray, "point other_point"],
-    textures: tuple[Float32[np.ndarray, "row column"], Float32[np.ndarray, "_ _"]],
+    textures: Callable[[], tuple[Float32[np.ndarray, "row column"], Float32[np.ndarray, "_ _"]]],
 ) -> Alignment | None:
     """Lay one picture on the other.
 
@@ -78,7 +92,7 @@ def align(
         one: Keypoints of the first.
         other: Keypoints of the second.
         similarity: Of their descriptors.
-        textures: Of both, from `texture`.
+        textures: Gives those of both, from `texture`; called only if a geometry fits.
 
     Returns:
         The best alignment, however poor its agreement; None where no geometry fits.
@@ -93,10 +107,11 @@ def align(
     lies = _affine(p, q, inliers=found)
     if lies is None:
         return None
-    rough = _measure(*textures, lies=lies)
+    details = textures()
+    rough = _measure(*details, lies=lies)
     if rough.agreement < _PROMISING:
         return rough
-    return _measure(*textures, lies=_refine(*textures, lies=lies))
+    return _measure(*details, lies=_refine(*details, lies=lies))
 
 
 def _matches(
@@ -149,7 +164,7 @@ def _affine(p: Points, q: Points, *, inliers: Bool[np.ndarray, " match"]) -> Map
         lies, _, rank, _ = np.linalg.lstsq(start[inliers], end[inliers], rcond=None)
         if rank < 3 or not _plausible(lies):
             return None
-        zoom = np.sqrt(abs(np.linalg.det(lies[:2])))
+        zoom = sqrt(_zoom(lies))
         error = np.linalg.norm(start @ lies - end, axis=1)
         agreeing = error < tolerance * _INLIER_PX * np.sqrt(zoom)
         if agreeing.sum() < _LEAST_MATCHES:
@@ -160,53 +175,92 @@ def _affine(p: Points, q: Points, *, inliers: Bool[np.ndarray, " match"]) -> Map
 
 def _plausible(lies: Map) -> bool:
     """Tell whether a map stretches and zooms no more than augmentation does."""
-    large, little = np.linalg.svd(lies[:2], compute_uv=False)
-    return bool(large <= _MOST_STRETCH * little and little > 1 / _MOST_ZOOM and large < _MOST_ZOOM)
+    (a, b), (c, d) = lies[:2].tolist()
+    # The singular values, from the sum of their squares and their product.
+    squares, area = a * a + b * b + c * c + d * d, abs(a * d - b * c)
+    both, apart = sqrt(squares + 2 * area), sqrt(max(0.0, squares - 2 * area))
+    large, little = (both + apart) / 2, (both - apart) / 2
+    return large <= _MOST_STRETCH * little and little > 1 / _MOST_ZOOM and large < _MOST_ZOOM
 
 
-def _pixels(shape: tuple[int, ...], *, step: int) -> Float[np.ndarray, "pixel 3"]:
-    """List every so many pixels of a picture as (column, row, 1)."""
-    rows, columns = np.mgrid[2 : shape[0] - 2 : step, 2 : shape[1] - 2 : step]
-    return np.stack([columns.ravel(), rows.ravel(), np.ones(rows.size)], axis=1)
+def _zoom(lies: Map) -> float:
+    """Return how many times larger an area becomes."""
+    (a, b), (c, d) = lies[:2].tolist()
+    return float(abs(a * d - b * c))
 
 
-def _within(
-    start: Float[np.ndarray, "pixel 3"], shape: tuple[int, ...], *, lies: Map
-) -> tuple[Float[np.ndarray, "inside 3"], Float[np.ndarray, "2 inside"]]:
-    """Keep the pixels that lie on the second picture, and tell where: (row, column)."""
-    end = start @ lies
-    x, y = end[:, 0], end[:, 1]
-    inside = (x >= 2) & (x <= shape[1] - 3) & (y >= 2) & (y <= shape[0] - 3)
-    return start[inside], end[inside, ::-1].T
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pixels:
+    """Every so many pixels of a picture of one shape.
+
+    Attributes:
+        place: As (column, row, 1).
+        index: Where they stand in the flattened picture.
+        window: The small window each belongs to.
+    """
+
+    place: Float[np.ndarray, "pixel 3"]
+    index: Int[np.ndarray, " pixel"]
+    window: Int[np.ndarray, " pixel"]
 
 
-def _values(
-    picture: Float32[np.ndarray, "row column"], start: Float[np.ndarray, "pixel 3"]
-) -> Float32[np.ndarray, " pixel"]:
-    """Look up whole pixels."""
-    found: Float32[np.ndarray, " pixel"] = picture[start[:, 1].astype(int), start[:, 0].astype(int)]
-    return found
+@lru_cache(maxsize=64)
+def _pixels(height: int, width: int, *, step: int) -> _Pixels:
+    """List every so many pixels of a picture, but for its outermost."""
+    rows, columns = (axis.ravel() for axis in np.mgrid[2 : height - 2 : step, 2 : width - 2 : step])
+    return _Pixels(
+        np.stack([columns, rows, np.ones(rows.size)], axis=1),
+        rows * width + columns,
+        (rows // _WINDOW_PX) * (width // _WINDOW_PX + 1) + columns // _WINDOW_PX,
+    )
+
+
+def _inside(
+    pixels: _Pixels, shape: tuple[int, ...], *, lies: Map
+) -> tuple[Int[np.ndarray, " inside"], Float[np.ndarray, " inside"], Float[np.ndarray, " inside"]]:
+    """Tell which pixels lie on the second picture, and where: (which, row, column)."""
+    x, y = (pixels.place @ lies).T
+    which = np.flatnonzero((x >= 2) & (x <= shape[1] - 3) & (y >= 2) & (y <= shape[0] - 3))
+    return which, y[which], x[which]
+
+
+def _interpolate(
+    pictures: tuple[Float32[np.ndarray, "row column"], ...],
+    row: Float[np.ndarray, " place"],
+    column: Float[np.ndarray, " place"],
+) -> list[Float[np.ndarray, " place"]]:
+    """Look pictures of one shape up between their pixels."""
+    top, left = row.astype(np.intp), column.astype(np.intp)
+    down, right = row - top, column - left
+    width = pictures[0].shape[1]
+    corner = top * width + left
+    shares = ((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right)
+    corners = (corner, corner + 1, corner + width, corner + width + 1)
+    return [
+        sum(picture.ravel().take(at) * share for at, share in zip(corners, shares, strict=True))
+        for picture in pictures
+    ]
 
 
 def _refine(
     one: Float32[np.ndarray, "row column"], other: Float32[np.ndarray, "_ _"], *, lies: Map
 ) -> Map:
     """Move the map along the gradient of the pixels' difference (Gauss-Newton)."""
-    slopes = np.gradient(other)
-    pixels = _pixels(one.shape, step=4)
+    down, across = np.gradient(other)
+    pixels = _pixels(*one.shape, step=4)
+    shown = one.ravel()[pixels.index]
     for _ in range(_REFINEMENTS):
-        start, place = _within(pixels, other.shape, lies=lies)
-        if len(start) < _LEAST_PIXELS:
+        which, row, column = _inside(pixels, other.shape, lies=lies)
+        if len(which) < _LEAST_PIXELS:
             return lies
-        wanted = _values(one, start)
-        seen, down, across = (
-            map_coordinates(values, place, order=1) for values in (other, *slopes)
-        )
+        start, wanted = pixels.place[which], shown[which]
+        seen, slope, lean = _interpolate((other, down, across), row, column)
         contrast = seen.std() / (wanted.std() + 1e-9)
         missing = (wanted - wanted.mean()) * contrast - (seen - seen.mean())
-        lean = np.concatenate([across[:, None] * start, down[:, None] * start], axis=1)
-        lean -= lean.mean(axis=0)
-        step = np.linalg.lstsq(lean.T @ lean, lean.T @ missing, rcond=1e-8)[0].reshape(2, 3).T
+        change = np.concatenate([lean[:, None] * start, slope[:, None] * start], axis=1)
+        change -= change.mean(axis=0)
+        step = np.linalg.lstsq(change.T @ change, change.T @ missing, rcond=1e-8)[0]
+        step = step.reshape(2, 3).T
         if not _plausible(lies + step):
             return lies
         lies = lies + step
@@ -219,15 +273,13 @@ def _measure(
     one: Float32[np.ndarray, "row column"], other: Float32[np.ndarray, "_ _"], *, lies: Map
 ) -> Alignment:
     """Correlate the two pictures window by window where both show something."""
-    pixels = _pixels(one.shape, step=2)
-    start, place = _within(pixels, other.shape, lies=lies)
-    zoom = abs(np.linalg.det(lies[:2]))
-    share = len(start) / len(pixels) * max(1.0, zoom * one.size / other.size)
-    values = _values(one, start).astype(np.float64)
-    seen = map_coordinates(other, place, order=1).astype(np.float64)
-    across = one.shape[1] // _WINDOW_PX + 1
-    column, row = (start[:, :2] // _WINDOW_PX).astype(int).T
-    window = row * across + column
+    pixels = _pixels(*one.shape, step=2)
+    which, row, column = _inside(pixels, other.shape, lies=lies)
+    share = len(which) / len(pixels.index)
+    share = min(1.0, share * max(1.0, _zoom(lies) * one.size / other.size))
+    (seen,) = _interpolate((other,), row, column)
+    values = one.ravel()[pixels.index[which]].astype(np.float64)
+    window = pixels.window[which]
     count = np.bincount(window)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean, seen_mean, square, seen_square, product = (
@@ -237,13 +289,13 @@ def _measure(
     variance, seen_variance = square - mean**2, seen_square - seen_mean**2
     whole = count > (_WINDOW_PX / 2) ** 2 / 2
     if not whole.any():
-        return Alignment(lies, 0.0, min(1.0, share))
+        return Alignment(lies, 0.0, share)
     # A window counts where it is not flat in both pictures.
     contrast = variance / (variance[whole].max() + 1e-12)
     contrast += seen_variance / (seen_variance[whole].max() + 1e-12)
     shown = np.flatnonzero(whole)[contrast[whole] > _FLAT]
     if len(shown) < _LEAST_WINDOWS:
-        return Alignment(lies, 0.0, min(1.0, share))
+        return Alignment(lies, 0.0, share)
     covariance = (product - mean * seen_mean)[shown]
     correlation = covariance / np.sqrt(variance[shown] * seen_variance[shown] + 1e-14)
-    return Alignment(lies, float(np.percentile(correlation, 25)), min(1.0, share))
+    return Alignment(lies, float(np.percentile(correlation, 25)), share)

@@ -6,12 +6,11 @@ duplicates, leaks across a given split, shortcuts, and the fingerprint that the 
 """
 
 import logging
-import os
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from hashlib import file_digest, sha256
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,16 @@ from vitrail.data.cohort import make_cohort
 from vitrail.data.duplicates import Duplicate, Look, find_duplicates, look
 from vitrail.data.features import encode_headers, features
 from vitrail.data.header import header_features
-from vitrail.data.raster import RasterInfo, probe, read_stored, scale
+from vitrail.data.raster import RasterInfo, read_whole, scale
 from vitrail.data.scan import is_scan
 from vitrail.data.shortcuts import Shortcut, audit_shortcuts
 from vitrail.data.split import clusters
 from vitrail.data.survey import Survey, survey
+from vitrail.data.workers import work_on
 from vitrail.errors import DataError, InputError, LeakageError, UnreadableFileError, VitrailError
 from vitrail.records import Case, Cohort, Progress, no_progress
 
 _log = logging.getLogger("vitrail")
-_IN_FLIGHT = 32
 
 KINDS = {"exact": "duplicate", "near": "near-duplicate", "moved": "moved copy"}
 """What a leak by pictures is called; the others are called by their column."""
@@ -153,14 +152,10 @@ def _measure(case: Case, root: Path) -> _Measured | Unreadable:
     if is_scan(path):
         return _measure_scan(case, root)
     try:
-        info = probe(path)
-        stored = read_stored(path)
-        with path.open("rb") as stream:
-            content = file_digest(stream, "sha256").hexdigest()
-    except (UnreadableFileError, OSError) as error:
-        reason = error.came if isinstance(error, UnreadableFileError) else str(error)
-        return Unreadable(case_id=case.case_id, path=case.path, reason=reason)
-    return _measured(case, info, stored=stored, content=content)
+        read = read_whole(path)
+    except UnreadableFileError as error:
+        return Unreadable(case_id=case.case_id, path=case.path, reason=error.came)
+    return _measured(case, read.info, stored=read.stored, content=read.content)
 
 
 def _measure_scan(case: Case, root: Path) -> _Measured | Unreadable:
@@ -183,36 +178,32 @@ def _measured(
     stored: Shaped[np.ndarray, "stored height width"],
     content: str,
 ) -> _Measured:
-    """Measure what a picture shows."""
-    low, high = (float(value) for value in np.percentile(stored[:, ::4, ::4], [0.5, 99.5]))
-    window = (low, high if high > low else low + 1)
-    picture = scale(stored, channels=3, intensity_range=window)
-    spread = picture.max(axis=0) - picture.min(axis=0) if len(stored) == 3 else np.zeros(1)
+    """Measure what a picture shows; a grey one in one channel."""
+    window = _window(stored)
+    picture = scale(stored, channels=3 if len(stored) == 3 else 1, intensity_range=window)
+    grey = picture.mean(axis=0)
+    spread = picture.max(axis=0) - picture.min(axis=0)
+    mean, std = (np.broadcast_to(of(axis=(1, 2)), 3) for of in (picture.mean, picture.std))
     return _Measured(
         case=case,
         info=info,
-        look=look(picture.mean(axis=0), content=content),
-        features=features(info, picture),
+        look=look(grey, content=content),
+        features=features(info, grey, color=mean),
         header={},
-        low=low,
-        high=high,
-        mean=tuple(float(value) for value in picture.mean(axis=(1, 2))),
-        std=tuple(float(value) for value in picture.std(axis=(1, 2))),
+        low=window[0],
+        high=window[1],
+        mean=tuple(float(value) for value in mean),
+        std=tuple(float(value) for value in std),
         colored=bool((spread > 0.06).mean() > 0.002),
     )
 
 
-def _measure_all(cohort: Cohort, progress: Progress) -> Iterator[_Measured | Unreadable]:
-    """Measure every case in order, a bounded number of them at a time."""
-    waiting: deque[Future[_Measured | Unreadable]] = deque()
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for done, case in enumerate(cohort):
-            waiting.append(pool.submit(_measure, case, cohort.root))
-            if len(waiting) >= _IN_FLIGHT:
-                yield waiting.popleft().result()
-            progress("reading pictures", done=done + 1, total=len(cohort))
-        while waiting:
-            yield waiting.popleft().result()
+def _window(stored: Shaped[np.ndarray, "stored height width"]) -> tuple[float, float]:
+    """Return the values that are shown as black and as white."""
+    if stored.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = (float(value) for value in np.percentile(stored[:, ::4, ::4], [0.5, 99.5]))
+    return low, high if high > low else low + 1
 
 
 def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
@@ -227,7 +218,9 @@ def audit(cohort: Cohort, *, progress: Progress = no_progress) -> Audit:
     """
     measured: list[_Measured] = []
     unreadable: list[Unreadable] = []
-    for result in _measure_all(cohort, progress):
+    results = work_on(cohort, partial(_measure, root=cohort.root))
+    for done, result in enumerate(results, 1):
+        progress("reading pictures", done=done, total=len(cohort))
         if isinstance(result, Unreadable):
             unreadable.append(result)
         else:

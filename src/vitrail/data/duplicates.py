@@ -14,18 +14,18 @@ keypoints with its original (`vitrail.data.keypoints`). Pictures that share the 
 (`vitrail.data.alignment`).
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8, UInt64
+from jaxtyping import Float, Float32, Int, UInt8, UInt64
 from PIL import Image
 
-from vitrail.data.alignment import align, texture
+from vitrail.data.alignment import Alignment, align, texture
 from vitrail.data.keypoints import Keypoints, find_keypoints, small_picture
 from vitrail.data.neighbors import candidates, make_index
+from vitrail.data.workers import work_on
 from vitrail.records import Progress, no_progress
 
 HASH_DISTANCE = 10
@@ -35,6 +35,7 @@ THUMBNAIL = 32
 _PIXEL_DIFFERENCE = 6.0
 _CORRELATION = 0.98
 _BITS = 256
+_AT_ONCE = 1 << 18
 
 AGREEMENT = 0.85
 """Least correlation that three quarters of a moved copy's small windows have with its original's.
@@ -149,37 +150,56 @@ def near_pairs(
     others: UInt64[np.ndarray, "picture word"],
     *,
     distance: int = HASH_DISTANCE,
-) -> Iterator[tuple[int, int, int]]:
-    """Yield every pair whose hashes differ in at most ``distance`` bits: (first, second, bits).
+) -> Int[np.ndarray, "pair 3"]:
+    """Find every pair whose hashes differ in at most ``distance`` bits.
 
     Args:
         hashes: From `difference_hash`.
         others: Of the same pictures, perhaps placed otherwise; the second of a pair is taken here.
         distance: Most bits that may differ.
 
-    Yields:
-        Pairs with first < second, each once.
+    Returns:
+        First, second, and the bits they differ in, with first < second, each pair once, in order.
     """
     bits, other_bits = (np.unpackbits(one.view(np.uint8), axis=1) for one in (hashes, others))
-    found: set[tuple[int, int]] = set()
+    found = [np.empty((0, 3), dtype=np.int64)]
     for band in range(distance + 1):
-        buckets: dict[bytes, list[int]] = defaultdict(list)
         # Bits of one band are spread over the picture: a black border fills no band alone.
-        for index, key in enumerate(np.packbits(other_bits[:, band :: distance + 1], axis=1)):
-            buckets[key.tobytes()].append(index)
-        arrays = {key: np.array(members) for key, members in buckets.items()}
-        for first, key in enumerate(np.packbits(bits[:, band :: distance + 1], axis=1)):
-            members = arrays.get(key.tobytes())
-            if members is None:
-                continue
-            later = members[np.searchsorted(members, first, side="right") :]
-            apart = np.bitwise_count(others[later] ^ hashes[first]).sum(axis=1)
-            for second, count in zip(
-                later[apart <= distance], apart[apart <= distance], strict=True
-            ):
-                if (first, int(second)) not in found:
-                    found.add((first, int(second)))
-                    yield first, int(second), int(count)
+        keys, other_keys = (_words(one[:, band :: distance + 1]) for one in (bits, other_bits))
+        for first, second in _same_keys(keys, other_keys):
+            apart = np.bitwise_count(hashes[first] ^ others[second]).sum(axis=1, dtype=np.int64)
+            pairs = np.stack([first, second, apart], axis=1)
+            found.append(pairs[apart <= distance])
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _words(bits: UInt8[np.ndarray, "picture bit"]) -> UInt64[np.ndarray, " picture"]:
+    """Read at most 64 bits of each picture as one number."""
+    packed = np.zeros((len(bits), 8), dtype=np.uint8)
+    some = np.packbits(bits, axis=1)
+    packed[:, : some.shape[1]] = some
+    return packed.view(np.uint64)[:, 0]
+
+
+def _same_keys(
+    keys: UInt64[np.ndarray, " picture"], others: UInt64[np.ndarray, " picture"]
+) -> Iterator[tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]]:
+    """Yield the pairs, first < second, of one key and the same other key, a bounded number."""
+    order = np.argsort(others, kind="stable")
+    begin, end = (np.searchsorted(others[order], keys, side=side) for side in ("left", "right"))
+    count = end - begin
+    edges = np.cumsum(count)
+    start = 0
+    while start < len(keys):
+        stop = max(start + 1, int(np.searchsorted(edges, edges[start] + _AT_ONCE)))
+        first = np.repeat(np.arange(start, stop), count[start:stop])
+        place = np.arange(len(first)) - np.repeat(
+            edges[start:stop] - count[start:stop] - (edges[start] - count[start]),
+            count[start:stop],
+        )
+        second = order[np.repeat(begin[start:stop], count[start:stop]) + place]
+        yield first[second > first], second[second > first]
+        start = stop
 
 
 def _same_pixels(
@@ -232,7 +252,7 @@ def _as_they_lie(looks: Sequence[Look]) -> dict[tuple[int, int], tuple[int, str]
     hashes = difference_hash(thumbnails)
     best: dict[tuple[int, int], tuple[int, str]] = {}
     for placed in placements(thumbnails):
-        for first, second, distance in near_pairs(hashes, difference_hash(placed)):
+        for first, second, distance in near_pairs(hashes, difference_hash(placed)).tolist():
             exact = looks[first].content == looks[second].content
             known = best.get((first, second), (_BITS + 1, ""))
             if distance < known[0] and (exact or _same_pixels(thumbnails[first], placed[second])):
@@ -255,14 +275,17 @@ def _moved(
         for first, second in candidates(index, most=CANDIDATES)
         if (first, second) not in known
     ]
-    for done, (first, second) in enumerate(proposed):
-        lies = align(
+
+    def laid(pair: tuple[int, int]) -> Alignment | None:
+        first, second = pair
+        return align(
             looks[first].keypoints,
             looks[second].keypoints,
             similarity=index.of(first) @ index.of(second).T,
-            textures=(details(first), details(second)),
+            textures=lambda: (details(first), details(second)),
         )
+
+    for done, (pair, lies) in enumerate(zip(proposed, work_on(proposed, laid), strict=True), 1):
         if lies is not None and lies.agreement >= AGREEMENT and lies.overlap >= OVERLAP:
-            yield (first, second), lies.agreement
-        if done % 64 == 0:
-            progress("comparing pictures", done=done + 1, total=len(proposed))
+            yield pair, lies.agreement
+        progress("comparing pictures", done=done, total=len(proposed))

@@ -35,18 +35,21 @@ _MOST_VALUES = 12
 
 
 def features(
-    info: RasterInfo, picture: Float[np.ndarray, "channel height width"]
+    info: RasterInfo,
+    grey: Float[np.ndarray, "height width"],
+    *,
+    color: Float[np.ndarray, " channel"],
 ) -> dict[str, list[float]]:
     """Measure one picture.
 
     Args:
         info: Its header.
-        picture: Values in [0, 1], three channels.
+        grey: Mean of its channels, in [0, 1].
+        color: Mean of each channel, in [0, 1].
 
     Returns:
         Numbers of each family but those of DICOM headers.
     """
-    grey = picture.mean(axis=0)
     ring = max(1, round(0.04 * min(grey.shape)))
     corner = max(1, round(0.1 * min(grey.shape)))
     edges = [grey[:ring], grey[-ring:], grey[:, :ring], grey[:, -ring:]]
@@ -59,7 +62,7 @@ def features(
     modes = [info.mode == name for name in ("L", "RGB", "RGBA", "P", "LA", "1")]
     return {
         "intensity": [float(grey.mean()), float(grey.std())],
-        "color": [float(value) for value in picture.mean(axis=(1, 2))],
+        "color": [float(value) for value in color],
         "histogram": [float(value) for value in counts / grey.size],
         "size": [np.log(height), np.log(width), np.log(width / height)],
         "file_bytes": [np.log(info.file_bytes), np.log(info.file_bytes / (height * width))],

@@ -13,15 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int8
 
+from vitrail.data.workers import work_on
+
 _NUMBERS = 24
 _VOTES = 8
 _VOTES_NEEDED = 3
 _CELLS_TRIED = 2
 _SAMPLE = 20_000
 _ROUNDS = 6
-_CHUNK = 8192
+_CHUNK = 2048
 
 Vectors = Float32[np.ndarray, "point number"]
+Votes = tuple[
+    Int[np.ndarray, " query"], Int[np.ndarray, "query vote"], Float32[np.ndarray, "query vote"]
+]
 Centers = Float32[np.ndarray, "cell number"]
 
 
@@ -109,30 +114,33 @@ def _among_the_strongest(
     return kept
 
 
-def _nearest(
-    vectors: Vectors, owner: Int[np.ndarray, " point"], *, seed: int
-) -> Iterator[
-    tuple[
-        Int[np.ndarray, " query"], Int[np.ndarray, "query vote"], Float32[np.ndarray, "query vote"]
-    ]
-]:
-    """Yield, a cell at a time, points, their nearest neighbors in other pictures, and weights."""
+def _nearest(vectors: Vectors, owner: Int[np.ndarray, " point"], *, seed: int) -> Iterator[Votes]:
+    """Yield, some of a cell at a time, points, their nearest neighbors elsewhere, and weights."""
     centers = _centers(vectors, seed=seed)
     tried = _nearest_centers(vectors, centers)
     by_home = _members(tried[:, 0], cells=len(centers))
     by_cell = _members(tried.ravel(), cells=len(centers))
-    for members, entries in zip(by_home, by_cell, strict=True):
-        queries = entries // tried.shape[1]
+
+    def compared(
+        some: tuple[Int[np.ndarray, " query"], Int[np.ndarray, " member"]],
+    ) -> Votes:
+        points, members = some
         votes = min(_VOTES, len(members))
-        if not votes:
-            continue
-        for first in range(0, len(queries), _CHUNK):
-            points = queries[first : first + _CHUNK]
-            similarity = vectors[points] @ vectors[members].T
-            similarity[owner[points][:, None] == owner[members]] = -1
-            best = np.argpartition(similarity, -votes, axis=1)[:, -votes:]
-            nearest = np.take_along_axis(similarity, best, axis=1).clip(min=0)
-            yield points, members[best], nearest - nearest.min(axis=1, keepdims=True)
+        similarity = vectors[points] @ vectors[members].T
+        np.copyto(similarity, -1, where=owner[points][:, None] == owner[members])
+        best = np.argpartition(similarity, -votes, axis=1)[:, -votes:]
+        nearest = np.take_along_axis(similarity, best, axis=1).clip(min=0)
+        return points, members[best], nearest - nearest.min(axis=1, keepdims=True)
+
+    yield from work_on(
+        (
+            (entries[first : first + _CHUNK] // tried.shape[1], members)
+            for members, entries in zip(by_home, by_cell, strict=True)
+            if len(members)
+            for first in range(0, len(entries), _CHUNK)
+        ),
+        compared,
+    )
 
 
 def _members(cell: Int[np.ndarray, " entry"], *, cells: int) -> list[Int[np.ndarray, " _"]]:

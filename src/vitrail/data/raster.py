@@ -11,6 +11,7 @@ What is settled here, once, for training and prediction alike:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -59,6 +60,21 @@ class RasterInfo:
     jpeg_tables: tuple[float, float] = (0.0, 0.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Raster:
+    """A picture, decoded once for all that is asked of it.
+
+    Attributes:
+        info: What its header says.
+        stored: Its values, as `read_stored` gives them.
+        content: SHA-256 of the file's bytes.
+    """
+
+    info: RasterInfo
+    stored: Shaped[np.ndarray, "channel height width"]
+    content: str
+
+
 def _is_grey(mode: str) -> bool:
     return mode in _GREY_MODES or mode.startswith("I;16")
 
@@ -73,9 +89,9 @@ def _unreadable(
     return UnreadableFileError(str(path), came, rule, remedy)
 
 
-def _open(path: Path) -> Image.Image:
-    """Open a picture, checking its kind and size; no pixel is decoded yet."""
-    image = _identified(path)
+def _open(path: Path, content: bytes) -> Image.Image:
+    """Open a file's bytes as a picture, checking its kind and size; no pixel is decoded yet."""
+    image = _identified(path, content)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise _unreadable(
@@ -93,9 +109,8 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _identified(path: Path) -> Image.Image:
-    """Tell the kind of a file of an acceptable size by its first bytes."""
-    content = _content(path)
+def _identified(path: Path, content: bytes) -> Image.Image:
+    """Tell the kind of a file by its first bytes."""
     try:
         # From memory: Pillow's memory-mapped reading garbles turned TIFFs.
         return Image.open(BytesIO(content), formats=_FORMATS)
@@ -146,23 +161,29 @@ def probe(path: Path) -> RasterInfo:
     Raises:
         UnreadableFileError: If it is no picture, is empty, too large, or holds several pictures.
     """
-    with _open(path) as image:
-        width, height = image.size
-        # Pillow turns a TIFF's size by itself.
-        orientation = _orientation(path, image)
-        if image.format != "TIFF" and orientation in _TRANSPOSED:
-            width, height = height, width
-        tables = getattr(image, "quantization", None) or {}
-        return RasterInfo(
-            height=height,
-            width=width,
-            channels=1 if _is_grey(image.mode) else 3,
-            bits=16 if image.mode.startswith("I;16") else _BITS.get(image.mode, 8),
-            mode=image.mode,
-            format=image.format or "",
-            file_bytes=path.stat().st_size,
-            jpeg_tables=(_mean(tables.get(0)), _mean(tables.get(1))),
-        )
+    content = _content(path)
+    with _open(path, content) as image:
+        return _info(path, image, file_bytes=len(content))
+
+
+def _info(path: Path, image: Image.Image, *, file_bytes: int) -> RasterInfo:
+    """Say what the header of an opened picture says."""
+    width, height = image.size
+    # Pillow turns a TIFF's size by itself.
+    orientation = _orientation(path, image)
+    if image.format != "TIFF" and orientation in _TRANSPOSED:
+        width, height = height, width
+    tables = getattr(image, "quantization", None) or {}
+    return RasterInfo(
+        height=height,
+        width=width,
+        channels=1 if _is_grey(image.mode) else 3,
+        bits=16 if image.mode.startswith("I;16") else _BITS.get(image.mode, 8),
+        mode=image.mode,
+        format=image.format or "",
+        file_bytes=file_bytes,
+        jpeg_tables=(_mean(tables.get(0)), _mean(tables.get(1))),
+    )
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -193,15 +214,34 @@ def read_stored(path: Path) -> Shaped[np.ndarray, "channel height width"]:
     Raises:
         UnreadableFileError: If the file is missing, broken, truncated or too large.
     """
-    with _open(path) as image:
-        try:
-            pixels = np.asarray(_plain(image))
-        except Exception as error:  # decoders fed broken bytes raise anything
-            raise _unreadable(path, f"it cannot be decoded ({error})") from error
+    with _open(path, _content(path)) as image:
+        return _stored(path, image)
+
+
+def read_whole(path: Path) -> Raster:
+    """Read a picture with its header and the hash of its file, opened and decoded once.
+
+    Raises:
+        UnreadableFileError: As `probe` and `read_stored` do.
+    """
+    content = _content(path)
+    with _open(path, content) as image:
+        info = _info(path, image, file_bytes=len(content))
+        stored = _stored(path, image)
+    return Raster(info=info, stored=stored, content=sha256(content).hexdigest())
+
+
+def _stored(path: Path, image: Image.Image) -> Shaped[np.ndarray, "channel height width"]:
+    """Decode an opened picture."""
+    try:
+        pixels = np.asarray(_plain(image))
+    except Exception as error:  # decoders fed broken bytes raise anything
+        raise _unreadable(path, f"it cannot be decoded ({error})") from error
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise _unreadable(path, "NaN or infinite pixels", rule="pixels are finite numbers")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+    # Channel by channel in memory: everything that follows runs over one channel at a time.
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
 
 
 def to_grey(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndarray, "1 height width"]:
@@ -254,11 +294,12 @@ def scale(
         channels: 1 for grey, 3 for color.
         intensity_range: Stored values that become 0 and 1; 8-bit pictures always use 0 and 255.
     """
+    values = stored.astype(np.float32)
     if stored.dtype == np.uint8:
-        low, high = 0.0, 255.0
+        values /= np.float32(255)
     else:
         low, high = intensity_range or (0.0, 65535.0)
-    values = ((stored.astype(np.float32) - np.float32(low)) / np.float32(high - low)).clip(0, 1)
+        values = ((values - np.float32(low)) / np.float32(high - low)).clip(0, 1)
     if len(values) == channels:
         return values
     return to_grey(values) if channels == 1 else np.repeat(values, 3, axis=0)

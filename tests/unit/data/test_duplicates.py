@@ -90,7 +90,7 @@ def test_the_map_of_an_alignment_takes_each_point_to_its_copy():
     lies = align(
         *keypoints,
         similarity=index.of(0) @ index.of(1).T,
-        textures=(texture(one), texture(other)),
+        textures=lambda: (texture(one), texture(other)),
     )
     middle, angle = 55.5, np.deg2rad(30)
     # Pillow turns counterclockwise; rows count downward.
