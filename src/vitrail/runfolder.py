@@ -5,6 +5,7 @@
     run1/
       plan.yaml  cohort.csv  split.csv  audit.json  environment.json
       data/                                     pictures out of an array or data set file
+      external/                                 the same, of sources that were evaluated on
       cache/                                    decoded pictures; may be deleted at any time
       models/<name>/seed<k>/fold<k>/   model.safetensors  model.json  checkpoints/  log.jsonl
       predictions.csv
@@ -74,6 +75,11 @@ class RunFolder:
     def data(self) -> Path:
         """Folder of the pictures that were unpacked from an array or data set file."""
         return self.root / "data"
+
+    @property
+    def external(self) -> Path:
+        """Folder of the pictures that were unpacked from other sources to be evaluated on."""
+        return self.root / "external"
 
     @property
     def cache(self) -> Path:

@@ -126,6 +126,19 @@ def test_an_external_set_is_added_with_the_runs_own_threshold_and_counted(run, t
     assert run.predictions.read_text().count(",external,") == 2 * 20
 
 
+def test_an_external_set_may_be_a_file_of_pictures(run, tmp_path):
+    drawn = sorted(draw(tmp_path / "other", cases=20, seed=2).rglob("*.png"))
+    pixels = np.stack([np.asarray(Image.open(path)) for path in drawn])
+    source = tmp_path / "other.npz"
+    labels = [["left", "right"].index(path.parent.name) for path in drawn]
+    np.savez(source, images=pixels, labels=labels, classes=["left", "right"])
+    openings = succeed("evaluate", run.root, "--external", source)["openings"]
+    after = json.loads(run.evaluation.read_text())
+    assert after["sets"]["external"]["vit"]["accuracy"]["n"] == 20
+    assert len(list(run.external.rglob("*.png"))) == 20
+    assert succeed("evaluate", run.root, "--external", source)["openings"] == openings + 1
+
+
 def test_an_external_set_of_other_classes_is_refused(run, tmp_path):
     other = draw(tmp_path / "other", cases=4, seed=1, labels=("left", "up"))
     done = invoke("evaluate", run.root, "--external", other)

@@ -55,7 +55,11 @@ Positive = Annotated[
 ]
 External = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", show_default=False, help="Pictures of another source."),
+    typer.Option(
+        metavar="DIR",
+        show_default=False,
+        help="Pictures or scans of another source: whatever `run` reads.",
+    ),
 ]
 Medmnist = Annotated[
     str,

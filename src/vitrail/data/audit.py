@@ -75,6 +75,7 @@ class Audit:
     fingerprint: dict[str, Any] = field(default_factory=dict)
     accepted_leakage: str = ""
     known_set: dict[str, Any] | None = None
+    doubts: tuple[str, ...] = ()
 
     def readable(self, cohort: Cohort) -> Cohort:
         """Leave the unreadable cases out.
@@ -125,6 +126,7 @@ def from_json(content: dict[str, Any]) -> Audit:
             "duplicates": tuple(Duplicate(**row) for row in content["duplicates"]),
             "leaks": tuple(leaks),
             "shortcuts": tuple(Shortcut(**row) for row in content["shortcuts"]),
+            "doubts": tuple(content.get("doubts", ())),
         }
     )
 

@@ -8,7 +8,7 @@ are decoded by GDCM inside SimpleITK, run-length encoded and plain ones by pydic
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -385,11 +385,6 @@ def _by_gdcm(dataset: Dataset) -> Shaped[np.ndarray, "*place"]:
         file = Path(folder, "pixels.dcm")
         plain.save_as(file, enforce_file_format=True)
         return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
-
-
-def patient_of(header: Mapping[str, object] | Dataset) -> str:
-    """Return the PatientID of a header, empty where it has none."""
-    return str(header.get("PatientID", "") or "").strip()
 
 
 def read_slices(path: Path) -> Float[np.ndarray, "slice row column"]:

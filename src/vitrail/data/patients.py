@@ -1,7 +1,8 @@
-"""Patient ids out of file names: a pattern whose first group is the id, and doubts about it.
+"""Patient ids out of file names, and ids that name nobody; each with its doubts in words.
 
 A wrong id is worse than none: a page or slice number taken for a patient reports leaks that are
-none, and joins strangers. In COVID-CT's names, for example, ``p23`` is a page of a paper.
+none, and joins strangers. In COVID-CT's names, for example, ``p23`` is a page of a paper; and
+anonymized DICOM files often call every patient "Anonymous".
 """
 
 import re
@@ -9,12 +10,62 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from vitrail.data.raster import SUFFIXES
+from vitrail.data.scan import patient_of, study_of
 from vitrail.errors import DataError, InputError
 from vitrail.records import Cohort
 
 _OPTION = "--patient-from"
 _SHORT_NUMBER = re.compile(r"[A-Za-z]?\d{1,4}")
 _DOUBTFUL_SHARE = 0.2
+_NOBODY = re.compile(
+    r"anon(ym(ous|e|isé|isiert|us|i[sz]ed)?)?(patient|subject)?|unknown|unbekannt|inconnu|none|null"
+    r"|nan?|noname|noid|nopatientid|patientid|redacted|removed|hidden|deid(entified)?|x{3,}"
+)
+"""Ids that name nobody, once only their letters and digits are kept."""
+
+
+def without_placeholders(cohort: Cohort) -> tuple[Cohort, tuple[str, ...]]:
+    """Empty the patient ids that name nobody: "Anonymous", or one id for every scan.
+
+    The scans of several studies that all say the same PatientID are taken for anonymized. The same
+    id for all in a manifest is the user's word, and stays.
+
+    Returns:
+        The cohort, and sentences that say which ids are not counted as a patient.
+    """
+    words = {case.patient_id for case in cohort if _names_nobody(case.patient_id)}
+    said = [
+        f"patient id {word!r} of {sum(case.patient_id == word for case in cohort)} cases names "
+        "nobody: their patients are unknown"
+        for word in sorted(words)
+    ]
+    shared = {case.patient_id for case in cohort} - words
+    if len(shared) == 1 and "" not in shared and _of_several_studies(cohort):
+        said.append(
+            f"all scans have the patient id {next(iter(shared))!r} and are of several studies: it "
+            "stands for many, so the patients are unknown"
+        )
+        words |= shared
+    kept = (
+        replace(case, patient_id="") if case.patient_id in words else case for case in cohort.cases
+    )
+    return replace(cohort, cases=tuple(kept)), tuple(said)
+
+
+def _names_nobody(patient: str) -> bool:
+    """Tell whether an id is a word that stands for no id."""
+    plain = "".join(letter for letter in patient.casefold() if letter.isalnum())
+    return bool(patient) and (not plain or _NOBODY.fullmatch(plain) is not None)
+
+
+def _of_several_studies(cohort: Cohort) -> bool:
+    """Tell whether the ids stand in the headers of scans of different studies."""
+    paths = [cohort.root / case.path for case in cohort]
+    if any(path.suffix.lower() in SUFFIXES for path in paths):
+        return False
+    named = {(case.patient_id, patient_of(path)) for case, path in zip(cohort, paths, strict=True)}
+    return all(known == read for known, read in named) and len(set(map(study_of, paths))) > 1
 
 
 def with_patients(cohort: Cohort, pattern: str) -> tuple[Cohort, tuple[str, ...]]:

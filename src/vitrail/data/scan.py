@@ -96,13 +96,23 @@ def read_scan(path: Path, *, progress: Progress = no_progress) -> Volume:
 
 def patient_of(path: Path) -> str:
     """Return the PatientID (0010,0020) of a DICOM scan; empty for other formats."""
+    return _of_header(path, "PatientID")
+
+
+def study_of(path: Path) -> str:
+    """Return the StudyInstanceUID (0020,000D) of a DICOM scan; empty for other formats."""
+    return _of_header(path, "StudyInstanceUID")
+
+
+def _of_header(path: Path, tag: str) -> str:
+    """Return what a scan's first DICOM file says under a tag; empty where nothing."""
     if is_volume_file(path.name):
         return ""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     first = next((file for file in files if dicom.is_dicom(file)), None)
     if first is None:
         return ""
-    return str(dicom.read_header(first).get("PatientID", "") or "").strip()
+    return str(dicom.read_header(first).get(tag, "") or "").strip()
 
 
 def scan_files(path: Path) -> list[Path]:

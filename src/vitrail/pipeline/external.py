@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from vitrail.data.audit import audit
-from vitrail.data.cohort import load_cohort, read_folder, read_manifest, with_several_labels
+from vitrail.data.cohort import load_cohort, with_several_labels
 from vitrail.data.loader import PictureDataset
+from vitrail.data.patients import without_placeholders
 from vitrail.data.scan import content_hash
 from vitrail.data.split import analysis_unit, clusters
 from vitrail.data.volumes import dataset_of
@@ -21,6 +23,7 @@ from vitrail.pipeline.analysis import Asked, analysis
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.evaluate import evaluate, predict_cases, previous, sentences
 from vitrail.pipeline.ledger import Result, entries, stage
+from vitrail.pipeline.source import read_source
 from vitrail.pipeline.train import trainings
 from vitrail.records import Case, Cohort, Predictions, Progress, no_progress
 from vitrail.runfolder import RunFolder, write_json
@@ -45,7 +48,8 @@ def evaluate_external(
 
     Args:
         run: A trained run; it is evaluated on its own test cases first if it was not yet.
-        folder: The pictures of the other source; None where a manifest lists them.
+        folder: The other source: a folder of pictures or scans, or a file that holds many; see
+            :func:`read_source`. None where a manifest lists them.
         asked: As for the run's own numbers, which are made again if it says something new.
         manifest: A CSV that lists them; its paths are relative to it.
         command: The exact command line.
@@ -58,7 +62,8 @@ def evaluate_external(
     asked = Asked(**evaluate(run, asked, command=command, progress=progress)["asked"])
     plan = read_plan(run.plan)
     own = load_cohort(run.cohort)
-    other = _alike(own, _read(folder, manifest))
+    other, doubts = without_placeholders(_read(run, folder, manifest, progress))
+    other = _alike(own, other)
     _require_classes(own, other)
     openings = 1 + entries(run).get(STAGE, {}).get("result", {}).get("openings", 0)
     return stage(
@@ -67,20 +72,26 @@ def evaluate_external(
         inputs=None,
         outputs=(run.predictions, run.evaluation),
         work=lambda: _evaluate(
-            run, plan, asked, sets=(own, other), openings=openings, progress=progress
+            run,
+            plan,
+            asked,
+            sets=(own, other),
+            doubts=doubts,
+            openings=openings,
+            progress=progress,
         ),
         command=command,
     )
 
 
-def _read(folder: Path | None, manifest: Path | None) -> Cohort:
+def _read(run: RunFolder, folder: Path | None, manifest: Path | None, progress: Progress) -> Cohort:
     """Read the other source's cases."""
-    if manifest is not None:
-        return read_manifest(manifest)
-    if folder is None:
+    source = manifest or folder
+    if source is None:
         came, rule = "neither a folder nor a manifest", "an external set lies somewhere"
         raise InputError("external", came, rule, "pass --external DIR")
-    return read_folder(folder)
+    name = sha256(str(source.resolve()).encode()).hexdigest()[:12]
+    return read_source(run.external / name, source, manifest=manifest, progress=progress)
 
 
 def _alike(own: Cohort, other: Cohort) -> Cohort:
@@ -101,6 +112,7 @@ def _evaluate(
     asked: Asked,
     *,
     sets: tuple[Cohort, Cohort],
+    doubts: Sequence[str],
     openings: int,
     progress: Progress,
 ) -> Result:
@@ -128,7 +140,7 @@ def _evaluate(
         plan=analysis(run, own, folds=folds, openings=before["test_openings"], asked=asked),
         progress=progress,
     )
-    content = _beside(before, to_json(evaluation))
+    content = _beside(before, to_json(evaluation), doubts=doubts)
     write_predictions(run.predictions, [*kept, *added])
     write_json(run.evaluation, content)
     left_out = f"{len(found.unreadable)} unreadable and left out"
@@ -140,15 +152,18 @@ def _evaluate(
     }
 
 
-def _beside(own: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def _beside(
+    own: Mapping[str, Any], found: Mapping[str, Any], *, doubts: Sequence[str]
+) -> dict[str, Any]:
     """Put the external set's part of a new record beside the run's own, which stays as it is."""
     parts = {
         name: {**own[name], "external": found[name]["external"]}
         for name in ("sets", "image_level", "calibrated", "vector_scaled", "by_class", "curves")
         if "external" in found[name]
     }
-    said = list(dict.fromkeys([*own["warnings"], *found["warnings"]]))
-    return {**own, **parts, "warnings": said}
+    doubted = [f"External set: {doubt}." for doubt in doubts]
+    said = dict.fromkeys([*own["warnings"], *found["warnings"], *doubted])
+    return {**own, **parts, "warnings": list(said)}
 
 
 def _predict(run: RunFolder, plan: Plan, *, pictures: PictureDataset) -> list[Predictions]:

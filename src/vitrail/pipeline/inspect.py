@@ -8,7 +8,7 @@ from pathlib import Path
 from vitrail.data.audit import KINDS, Audit, audit
 from vitrail.data.catalog import recognize
 from vitrail.data.cohort import write_cohort
-from vitrail.data.patients import with_patients
+from vitrail.data.patients import with_patients, without_placeholders
 from vitrail.errors import RunFolderError
 from vitrail.pipeline.facts import data_fingerprint
 from vitrail.pipeline.ledger import Result, entries, hash_of, require_own_folder, stage
@@ -59,10 +59,11 @@ def inspect(
     scans = [] if manifest is not None else unlabelled(folder)
     if scans:
         return {**look(run, scans, progress=progress), "stage": "inspect", "seconds": 0.0}
-    cohort = read_source(run, folder, manifest=manifest, progress=progress)
-    doubts: tuple[str, ...] = ()
+    cohort = read_source(run.data, folder, manifest=manifest, progress=progress)
+    cohort, doubts = without_placeholders(cohort)
     if patient_from:
-        cohort, doubts = with_patients(cohort, patient_from)
+        cohort, about_names = with_patients(cohort, patient_from)
+        doubts = (*doubts, *about_names)
     data = hash_of(data_fingerprint(cohort))
     if before is not None and before["inputs"] != data:
         raise RunFolderError(
@@ -88,7 +89,7 @@ def _inspect(
     run: RunFolder, cohort: Cohort, *, doubts: Sequence[str], progress: Progress
 ) -> Result:
     """Audit a cohort and write what was found."""
-    found = audit(cohort, progress=progress)
+    found = replace(audit(cohort, progress=progress), doubts=tuple(doubts))
     readable = found.readable(cohort)
     card = recognize(readable)
     if card is not None:

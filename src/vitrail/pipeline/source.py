@@ -12,20 +12,20 @@ from vitrail.data.huggingface import is_dataset, read_dataset
 from vitrail.data.unpack import MANIFEST, ORIGIN, unpack
 from vitrail.errors import RunFolderError
 from vitrail.records import Cohort, Progress, no_progress
-from vitrail.runfolder import RunFolder, read_json
+from vitrail.runfolder import read_json
 
 
 def read_source(
-    run: RunFolder,
+    unpacked: Path,
     source: Path,
     *,
     manifest: Path | None = None,
     progress: Progress = no_progress,
 ) -> Cohort:
-    """Read the cases of a run, after unpacking them into ``data`` of the run where need be.
+    """Read the cases of a source, after unpacking them where need be.
 
     Args:
-        run: Takes the pictures of a file that holds many.
+        unpacked: Folder that takes the pictures of a file that holds many.
         source: A folder of pictures; a ``.npz`` or ``.npy``; a folder of ``.npy``; a Parquet file
             or a data set folder of Hugging Face.
         manifest: A CSV that lists the cases; ``source`` is not read then.
@@ -33,16 +33,16 @@ def read_source(
 
     Raises:
         DataError: If the source cannot be trained on.
-        RunFolderError: If the run holds the pictures of another source.
+        RunFolderError: If the folder holds the pictures of another source.
     """
     if manifest is not None:
         return read_manifest(manifest)
     if is_arrays(source) or (source.exists() and is_dataset(source)):
-        return read_manifest(_unpacked(run, source, progress))
+        return read_manifest(_unpack(unpacked, source, progress))
     return read_folder(source)
 
 
-def _unpacked(run: RunFolder, source: Path, progress: Progress) -> Path:
+def _unpack(folder: Path, source: Path, progress: Progress) -> Path:
     """Unpack a source once; what is unpacked of it already is kept."""
     if is_arrays(source):
         card = named_like(source.stem)
@@ -50,24 +50,24 @@ def _unpacked(run: RunFolder, source: Path, progress: Progress) -> Path:
     else:
         packed = read_dataset(source)
     digest = _digest(packed.files)
-    origin = run.data / ORIGIN
+    origin = folder / ORIGIN
     if origin.exists():
         known = cast("dict[str, Any]", read_json(origin))
         if known["sha256"] != digest:
             raise RunFolderError(
-                str(run.root),
+                str(folder),
                 f"it holds the pictures of {known['source']}, not those of {source.name}",
-                "a run folder keeps one cohort, one split and one plan",
-                "pass another --out",
+                "a folder of unpacked pictures belongs to one source",
+                "pass another --out; of an external set, delete the folder",
             )
-        return run.data / MANIFEST
+        return folder / MANIFEST
     unpack(
         packed,
-        run.data,
+        folder,
         origin={"source": source.name, "sha256": digest, "cases": packed.count},
         progress=progress,
     )
-    return run.data / MANIFEST
+    return folder / MANIFEST
 
 
 def _digest(files: Sequence[Path]) -> str:

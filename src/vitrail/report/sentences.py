@@ -161,6 +161,7 @@ def limits(contents: Contents) -> tuple[str, ...]:
             "Patients are unknown. Near-duplicate pictures were kept on one side of the split, but "
             "two different pictures of one person may still stand on both sides."
         )
+    said += [f"Patient ids: {doubt}." for doubt in contents.audit.get("doubts", ())]
     stated = contents.plan.get("accept_leakage") or {}
     reason = contents.audit.get("accepted_leakage") or stated.get("value")
     if reason:
