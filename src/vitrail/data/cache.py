@@ -1,9 +1,9 @@
-"""Decoded, resized pictures on disk: bounded, and safe under several processes.
+"""What was decoded, on disk: pictures and stacks of tiles, bounded, safe under several processes.
 
-One file a picture, named by the hash of its content and of the preprocessing, so that a changed
-picture is never taken for the old one. A file is renamed into place whole; one of a wrong size (a
-disk that was full, a machine that lost power) is made again. What was used longest ago goes first.
-Nothing here is needed: the folder may be deleted at any time.
+One file an entry, named by the hash of what was read and of what was done to it, so that a changed
+picture is never taken for the old one. A file is renamed into place whole; one that does not hold
+what it should (a disk that was full, a machine that lost power) is made again by whoever asked.
+What was used longest ago goes first. Nothing here is needed: the folder may be deleted at any time.
 """
 
 import json
@@ -11,11 +11,7 @@ import logging
 import os
 from dataclasses import asdict, replace
 from hashlib import sha256
-from math import prod
 from pathlib import Path
-
-import numpy as np
-from jaxtyping import UInt8
 
 from vitrail.records import Preprocessing
 from vitrail.runfolder import write_bytes
@@ -36,8 +32,8 @@ def cache_key(content: bytes, preprocessing: Preprocessing) -> str:
     return sha256(json.dumps(relevant, sort_keys=True).encode() + b"\0" + content).hexdigest()
 
 
-class PictureCache:
-    """A folder of decoded pictures.
+class Cache:
+    """A folder of decoded pictures and stacks.
 
     Args:
         folder: Where; it is made if need be.
@@ -48,41 +44,37 @@ class PictureCache:
     def __init__(self, folder: Path, *, most_bytes: int = MOST_BYTES) -> None:
         self.folder = folder
         self.most_bytes = most_bytes
-        self._unseen = most_bytes  # so that the first picture looks at what is there
+        self._unseen = most_bytes  # so that the first entry looks at what is there
         self._works = True
 
-    def get(
-        self, key: str, shape: tuple[int, int, int]
-    ) -> UInt8[np.ndarray, "channel row column"] | None:
-        """Return a picture, or None where it is not there whole."""
+    def get(self, key: str) -> bytearray | None:
+        """Return an entry, or None where it is not there."""
         path = self._path(key)
         try:
             content = bytearray(path.read_bytes())
             os.utime(path)
         except OSError:
             return None
-        if len(content) != prod(shape):
-            return None
-        return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+        return content
 
-    def put(self, key: str, pixels: UInt8[np.ndarray, "channel row column"]) -> None:
-        """Keep a picture; a disk that cannot take it is told once and left alone."""
-        if not self._works or pixels.nbytes > self.most_bytes:
+    def put(self, key: str, content: bytes) -> None:
+        """Keep an entry; a disk that cannot take it is told once and left alone."""
+        if not self._works or len(content) > self.most_bytes:
             return
         try:
-            write_bytes(self._path(key), pixels.tobytes(), durable=False)
-            self._unseen += pixels.nbytes
+            write_bytes(self._path(key), content, durable=False)
+            self._unseen += len(content)
             if self._unseen > _LOOK_SHARE * self.most_bytes:
                 self._evict()
         except OSError as error:
             self._works = False
-            _log.warning("%s: pictures are not kept (%s)", self.folder, error.strerror)
+            _log.warning("%s: nothing is kept (%s)", self.folder, error.strerror)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
 
     def _evict(self) -> None:
-        """Delete the pictures used longest ago, where there are too many bytes."""
+        """Delete the entries used longest ago, where there are too many bytes."""
         self._unseen = 0
         files = []
         for path in self.folder.glob("??/*"):

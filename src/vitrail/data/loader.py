@@ -11,6 +11,7 @@ that other datasets of the same pictures, in this process or another, decode not
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vitrail.data.augment import Augmentation, apply
-from vitrail.data.cache import PictureCache, cache_key
+from vitrail.data.cache import Cache, cache_key
 from vitrail.data.raster import read_raster
 from vitrail.errors import InputError
 from vitrail.records import Case, Preprocessing
@@ -123,7 +124,7 @@ class PictureDataset(Dataset[Item]):
         self.labels = tuple(self._label(case) for case in self.cases)
         self.augment = None if augment is None or augment.name == "none" else augment
         self.seed = seed
-        self._cache = None if cache_dir is None else PictureCache(cache_dir)
+        self._cache = None if cache_dir is None else Cache(cache_dir)
         self._keys: dict[int, tuple[tuple[int, int], str]] = {}
         # Shared memory, so that workers which outlive an epoch see the next one's number.
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -194,10 +195,11 @@ class PictureDataset(Dataset[Item]):
         key = self._key(index, path)
         if self._cache is None or key is None:
             return self._decoded(path)
-        pixels = self._cache.get(key, shape)
-        if pixels is None:
-            pixels = self._decoded(path)
-            self._cache.put(key, pixels)
+        kept = self._cache.get(key)
+        if kept is not None and len(kept) == prod(shape):
+            return np.frombuffer(kept, dtype=np.uint8).reshape(shape)
+        pixels = self._decoded(path)
+        self._cache.put(key, pixels.tobytes())
         return pixels
 
     def _key(self, index: int, path: Path) -> str | None:

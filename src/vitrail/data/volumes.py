@@ -23,7 +23,6 @@ from vitrail.data.montage import Stack, compose
 from vitrail.data.scan import scan_stamp
 from vitrail.data.survey import read_stack
 from vitrail.records import Case, Preprocessing, VolumeView
-from vitrail.runfolder import write_bytes
 
 
 class VolumeDataset(PictureDataset):
@@ -156,14 +155,14 @@ class VolumeDataset(PictureDataset):
 
     def _read(self, case: Case) -> Stack:
         """Read the stack from the disk cache, filling it first where it lacks it."""
-        if self.cache_dir is None:
+        if self._cache is None:
             return read_stack(case, self.root, view=self.view)
-        stored = self.cache_dir / "stacks" / f"{stack_key(case, self.root, view=self.view)}.npz"
+        key = stack_key(case, self.root, view=self.view)
         try:
-            return _unpack(stored, self.view)
-        except (FileNotFoundError, KeyError, ValueError, zipfile.BadZipFile):
+            return _unpack(self._cache.get(key) or b"", self.view)
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile):
             stack = read_stack(case, self.root, view=self.view)
-            write_bytes(stored, _pack(stack))
+            self._cache.put(key, _pack(stack))
             return stack
 
 
@@ -204,9 +203,9 @@ def _pack(stack: Stack) -> bytes:
     return content.getvalue()
 
 
-def _unpack(path: Path, view: VolumeView) -> Stack:
+def _unpack(kept: bytes | bytearray, view: VolumeView) -> Stack:
     """Read a stack back."""
-    with np.load(BytesIO(path.read_bytes())) as content:
+    with np.load(BytesIO(kept)) as content:
         first, last = content["span"].tolist()
         slices, rows, columns = content["grid_shape"].tolist()
         return Stack(
