@@ -55,6 +55,18 @@ def unknown_sources(module, bibliography):
     return sorted(used - known)
 
 
+def told_twice(bibliography):
+    """Tell which entries of the bibliography share a title or a key."""
+    entries = re.findall(r"@\w+\{([^,\s]+),.*?\btitle\s*=\s*(.+?),?\n", bibliography, re.S)
+    plain = [re.sub(r"[^a-z0-9]", "", title.lower()) for _, title in entries]
+    keys = [key for key, _ in entries]
+    return [
+        key
+        for key, title in zip(keys, plain, strict=True)
+        if plain.count(title) > 1 or keys.count(key) > 1
+    ]
+
+
 def unlisted(module, listed, names):
     """Tell how a package's export list differs from its public names."""
     public = {
@@ -92,6 +104,23 @@ def test_every_source_is_in_the_bibliography(module, checkout):
 def test_an_unknown_source_is_found(sample):
     text = '"""Do.\n\n    Source:\n        nobody2020, eq. 1; known2021\n"""\n'
     assert unknown_sources(sample(text), "@article{known2021,\n}") == ["nobody2020"]
+
+
+def test_every_paper_has_one_key(checkout):
+    bibliography = (checkout / "docs" / "references.bib").read_text()
+    assert told_twice(bibliography) == []
+    entries, titles = (re.findall(sign, bibliography, re.M) for sign in (r"^@", r"^\s*title\s*="))
+    assert len(entries) == len(titles)
+
+
+def test_a_paper_told_twice_is_found():
+    entry = "@article{%s,\n  author = {A},\n  title = %s,\n}\n"
+    texts = [
+        entry % ("a2020", "{One {T}hing}"),
+        entry % ("a2020one", "{One thing}"),
+        entry % ("b2021", '"Other"'),
+    ]
+    assert told_twice("".join(texts)) == ["a2020", "a2020one"]
 
 
 def test_every_export_list_is_complete(module):
