@@ -2,8 +2,8 @@
 
 Two questions:
 
-- *head*: a head on frozen features that are computed once, against the loop that runs the frozen
-  backbone in each of 20 epochs.
+- *head*: a head on frozen features that are computed once, against loops that run the frozen
+  backbone in each of 20 epochs: a plain one, timm's and Transformers'.
 - *step*: pictures a second of vitrail's loop, of timm's training script and of Transformers'
   Trainer, on the same model, pictures, batch, optimizer and precision; the share of time in which
   vitrail's loop waits for pictures; the peak memory of each in a process of its own.
@@ -84,10 +84,15 @@ def pictures(folder: Path, cases: int, size: int) -> PictureDataset:
     )
 
 
-def model_of(name: str) -> nn.Module:
-    """Build the model, the same for every candidate."""
+def model_of(name: str, size: int, *, frozen: bool = False) -> nn.Module:
+    """Build the model, the same for every candidate; frozen, its head alone is trained."""
     torch.manual_seed(0)
-    return timm.create_model(name, num_classes=2)
+    sized = {"img_size": size} if "vit" in name else {}
+    model = timm.create_model(name, num_classes=2, **sized)
+    if frozen:
+        model.requires_grad_(requires_grad=False)
+        model.get_classifier().requires_grad_(requires_grad=True)
+    return model
 
 
 def run_vitrail(model: nn.Module, data: PictureDataset, batch: int, clock: Clock) -> float:
@@ -101,14 +106,17 @@ def run_vitrail(model: nn.Module, data: PictureDataset, batch: int, clock: Clock
     return float(result.history[0]["waiting_share"])
 
 
-def run_timm(model: nn.Module, data: PictureDataset, batch: int, clock: Clock) -> float:
-    """Train one epoch as timm's ``train_one_epoch`` does."""
+def run_timm(
+    model: nn.Module, data: PictureDataset, batch: int, clock: Clock, *, epochs: int = 1
+) -> float:
+    """Train as timm's ``train_one_epoch`` does."""
     loader = DataLoader(data, batch_size=batch, shuffle=True)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=LEARNING_RATE, weight_decay=0.05)
-    scheduler = CosineLRScheduler(optimizer, t_initial=len(loader), t_in_epochs=False)
+    scheduler = CosineLRScheduler(optimizer, t_initial=epochs * len(loader), t_in_epochs=False)
     loss_fn = LabelSmoothingCrossEntropy(smoothing=0.1)
     model.train()
-    for update, (images, labels, _) in enumerate(loader, start=1):
+    batches = (one for _ in range(epochs) for one in loader)
+    for update, (images, labels, _) in enumerate(batches, start=1):
         loss = loss_fn(model(images), labels)
         loss.backward()
         optimizer.step()
@@ -130,8 +138,10 @@ class _WithLoss(nn.Module):
         return {"loss": cross_entropy(logits, labels), "logits": logits}
 
 
-def run_trainer(model: nn.Module, data: PictureDataset, batch: int, clock: Clock) -> float:
-    """Train one epoch by Transformers' Trainer with its defaults."""
+def run_trainer(
+    model: nn.Module, data: PictureDataset, batch: int, clock: Clock, *, epochs: int = 1
+) -> float:
+    """Train by Transformers' Trainer with its defaults."""
 
     class Told(TrainerCallback):
         def on_step_end(self, *_: object, **__: object) -> None:
@@ -146,7 +156,7 @@ def run_trainer(model: nn.Module, data: PictureDataset, batch: int, clock: Clock
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
-            num_train_epochs=1,
+            num_train_epochs=epochs,
             per_device_train_batch_size=batch,
             learning_rate=LEARNING_RATE,
             weight_decay=0.05,
@@ -184,7 +194,7 @@ def race(name: str, args: argparse.Namespace, data: PictureDataset) -> None:
     for _ in range(args.rounds):
         for one, work in CANDIDATES.items():
             stamps = Stamps()
-            share = work(model_of(name), data, args.batch, stamps)
+            share = work(model_of(name, args.size), data, args.batch, stamps)
             seen[one].append(stamps.seconds_a_step())
             waiting += [share] if one == "vitrail" else []
     print(f"\n{name}, {args.size} px, batch {args.batch}, {torch.get_num_threads()} threads, fp32")
@@ -227,20 +237,33 @@ def loop_each_epoch(model: nn.Module, data: PictureDataset, batch: int) -> None:
                 optimizer.zero_grad()
 
 
+def _nothing() -> None:
+    """Look at no clock."""
+
+
+FROZEN = {
+    "plain loop": loop_each_epoch,
+    "timm": lambda *how: run_timm(*how, _nothing, epochs=EPOCHS),
+    "Trainer": lambda *how: run_trainer(*how, _nothing, epochs=EPOCHS),
+}
+
+
 def heads(name: str, args: argparse.Namespace, data: PictureDataset) -> None:
-    """Print how much longer the loop takes than each head on cached features."""
-    model = model_of(name)
-    started = time.perf_counter(), time.process_time()
-    loop_each_epoch(model, data, args.batch)
-    loop = time.perf_counter() - started[0], time.process_time() - started[1]
+    """Print how much longer loops take that run the backbone, than heads on cached features."""
+    print(f"\n{name}, {args.size} px, {len(data)} pictures, {torch.get_num_threads()} threads")
+    print(f"| {EPOCHS} epochs with a frozen backbone | s, wall | s, processor |\n|---|---|---|")
+    loops = {}
+    for one, work in FROZEN.items():
+        model = model_of(name, args.size, frozen=True)
+        started = time.perf_counter(), time.process_time()
+        work(model, data, args.batch)
+        loops[one] = time.perf_counter() - started[0], time.process_time() - started[1]
+        print(f"| {one} | {loops[one][0]:.1f} | {loops[one][1]:.1f} |")
     print(
-        f"\n{name}, {args.size} px, {len(data)} pictures, {EPOCHS} epochs of the loop: "
-        f"{loop[0]:.1f} s ({loop[1]:.1f} s of processor)"
+        f"\n| head | features + head, s | {' | '.join(f'{one} / it' for one in loops)} | "
+        f"again (features kept), s |\n|---|---|{'---|' * len(loops)}---|"
     )
-    print(
-        "| head | features + head, s | loop / it, wall | loop / it, processor | "
-        "again (features kept), s |\n|---|---|---|---|---|"
-    )
+    model = model_of(name, args.size)
     labels = np.array(data.labels)
     half = np.arange(len(data)) % 4 < 3
     for kind in ("linear", "mlp", "knn"):
@@ -258,10 +281,12 @@ def heads(name: str, args: argparse.Namespace, data: PictureDataset) -> None:
                     folder=Path(folder) / f"fit{again}",
                 )
                 times.append((time.perf_counter() - started[0], time.process_time() - started[1]))
-        print(
-            f"| {kind} | {times[0][0]:.1f} | {loop[0] / times[0][0]:.1f} | "
-            f"{loop[1] / times[0][1]:.1f} | {times[1][0]:.2f} |"
+        (wall, processor), again = times[0], times[1][0]
+        ratios = " | ".join(
+            f"{one[0] / wall:.1f} ({one[1] / processor:.1f})" for one in loops.values()
         )
+        print(f"| {kind} | {wall:.1f} | {ratios} | {again:.2f} |")
+    print("ratios by the clock; in brackets those of processor time")
 
 
 def main() -> None:
@@ -272,7 +297,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cases", type=int, default=192, help="pictures of the heads' part")
+    parser.add_argument("--cases", type=int, default=200, help="pictures of the heads' part")
     parser.add_argument("--steps", type=int, default=9, help="steps of each loop in each round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", help="MODEL:LOOP, for the memory of one alone")
@@ -282,7 +307,7 @@ def main() -> None:
         if args.only:
             name, one = args.only.split(":")
             data = pictures(Path(folder), 5 * args.batch, args.size)
-            CANDIDATES[one](model_of(name), data, args.batch, Stamps())
+            CANDIDATES[one](model_of(name, args.size), data, args.batch, Stamps())
             print(json.dumps({"peak_mb": peak_mb()}))
             return
         for name in args.models.split(","):

@@ -26,10 +26,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BufferedRandom
 from pathlib import Path
 from urllib.parse import quote
 
@@ -188,16 +189,34 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
         content: All of it.
         durable: Whether it has to outlive a loss of power in the next seconds.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+
+    def write(stream: BufferedRandom) -> str:
+        stream.write(content)
+        return path.name
+
+    write_stream(path.parent, write, durable=durable)
+
+
+def write_stream(
+    folder: Path, write: Callable[[BufferedRandom], str], *, durable: bool = True
+) -> None:
+    """Write a file whole or not at all whose content need not fit into memory a second time.
+
+    Args:
+        folder: Where; it is made if need be.
+        write: Writes the content, which it may read back, and returns the name of the file.
+        durable: Whether it has to outlive a loss of power in the next seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".writing-")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        with os.fdopen(handle, "w+b") as stream:
+            name = write(stream)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        Path(temporary).replace(folder / name)
     except BaseException:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()

@@ -140,10 +140,6 @@ class _Measured:
     look: Look
     features: dict[str, list[float]]
     header: dict[str, str | float]
-    low: float
-    high: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     colored: bool
     volume: Survey | None = None
 
@@ -185,17 +181,13 @@ def _measured(
     picture = scale(stored, channels=3 if len(stored) == 3 else 1, intensity_range=window)
     grey = picture.mean(axis=0)
     spread = picture.max(axis=0) - picture.min(axis=0)
-    mean, std = (np.broadcast_to(of(axis=(1, 2)), 3) for of in (picture.mean, picture.std))
+    mean = np.broadcast_to(picture.mean(axis=(1, 2)), 3)
     return _Measured(
         case=case,
         info=info,
         look=look(grey, content=content),
         features=features(info, grey, color=mean),
         header={},
-        low=window[0],
-        high=window[1],
-        mean=tuple(float(value) for value in mean),
-        std=tuple(float(value) for value in std),
         colored=bool((spread > 0.06).mean() > 0.002),
     )
 
@@ -299,7 +291,6 @@ def _fingerprint(measured: Sequence[_Measured]) -> dict[str, Any]:
         return {}
     cases, infos = [item.case for item in measured], [item.info for item in measured]
     count = Counter(name for case in cases for name in case.labels)
-    deep = [item for item in measured if item.info.bits > 8]
     return {
         "cases": len(cases),
         "patients": len({case.patient_id for case in cases} - {""}),
@@ -318,11 +309,6 @@ def _fingerprint(measured: Sequence[_Measured]) -> dict[str, Any]:
         "modes": dict(Counter(info.mode for info in infos).most_common()),
         "bits": max(info.bits for info in infos),
         "colored": sum(item.colored for item in measured) / len(measured),
-        "intensity_range": (
-            [min(item.low for item in deep), max(item.high for item in deep)] if deep else None
-        ),
-        "mean": np.mean([item.mean for item in measured], axis=0).round(4).tolist(),
-        "std": np.mean([item.std for item in measured], axis=0).round(4).tolist(),
         "volumes": _volumes([item.volume for item in measured if item.volume is not None]),
         "sha256": sha256(
             "\n".join(sorted(item.look.content for item in measured)).encode()

@@ -93,6 +93,9 @@ class Plan(BaseModel):
         learning_rate: Peak of the model's schedule.
         baseline_epochs: Passes over the training cases, for the baseline.
         baseline_learning_rate: Peak of the baseline's schedule.
+        most_minutes: Time of one training of the model; on a machine that got slower there will be
+            fewer epochs, so as to end within it. None for no limit.
+        baseline_most_minutes: The same of the baseline.
         optimizer: Name of one of timm's.
         weight_decay: On matrices only, never on biases, norms and embeddings.
         layer_decay: Factor on the model's learning rate for each layer further from its head;
@@ -156,6 +159,8 @@ class Plan(BaseModel):
     learning_rate: Choice[Rate]
     baseline_epochs: Choice[Count]
     baseline_learning_rate: Choice[Rate]
+    most_minutes: Choice[Minutes | None] = Choice(value=None)
+    baseline_most_minutes: Choice[Minutes | None] = Choice(value=None)
     optimizer: Choice[str]
     weight_decay: Choice[Share]
     layer_decay: Choice[Rate | None]
@@ -222,9 +227,11 @@ class Plan(BaseModel):
         return range(self.seed.value, self.seed.value + self.seeds.value)
 
     def fingerprint(self, *, without: tuple[str, ...] = ()) -> str:
-        """Hash the values that change what is trained (no reasons, no estimates, no maps)."""
+        """Hash the values that change what is trained (no reasons, no times, no maps)."""
         left_out = {
             "budget_minutes",
+            "most_minutes",
+            "baseline_most_minutes",
             "expected_minutes",
             "explanation",
             "workers",

@@ -24,8 +24,6 @@ class Facts:
         color: Whether pictures have color.
         bits: Largest number of bits of a stored value.
         intensity_range: Stored values that become 0 and 1 where there are more than 8 bits.
-        mean: Mean of each channel in [0, 1]; one number where there is no color.
-        std: Standard deviation of each channel.
         multi_label: Whether a case can have several labels.
         volumes: What the audit says of volumes; None where the cases are pictures.
     """
@@ -36,9 +34,7 @@ class Facts:
     aspect_spread: float
     color: bool
     bits: int
-    intensity_range: tuple[float, float] | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    intensity_range: tuple[float, float] | None = None
     folds: int = 1
     multi_label: bool = False
     unlabeled: int = 0
@@ -52,7 +48,7 @@ def gather(
     fingerprint: Mapping[str, Any],
     folds: int = 1,
 ) -> Facts:
-    """Read the facts off the split and the audit.
+    """Read the facts off the split and the audit; what pixels are like is measured elsewhere.
 
     Args:
         cohort: Readable cases.
@@ -63,8 +59,6 @@ def gather(
     train = [name for case in cohort if split[case.case_id] == "train" for name in case.labels]
     volumes = fingerprint.get("volumes")
     color = fingerprint["colored"] > 0.05
-    window = fingerprint["intensity_range"]
-    channels = slice(None) if color else slice(1)
     return Facts(
         cases=Counter(split[case.case_id] for case in cohort),
         train_counts={name: train.count(name) for name in cohort.classes},
@@ -74,9 +68,6 @@ def gather(
         ),
         color=color,
         bits=fingerprint["bits"],
-        intensity_range=None if window is None else (float(window[0]), float(window[1])),
-        mean=tuple(fingerprint["mean"][channels]),
-        std=tuple(max(0.01, value) for value in fingerprint["std"][channels]),
         folds=folds,
         multi_label=cohort.multi_label,
         volumes=volumes and {**volumes, "masks": fingerprint["masks"]},

@@ -1,6 +1,6 @@
 """What fits into the time: input size, models and epochs, from timed steps on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ FEWEST_EPOCHS, GOOD_EPOCHS = 5, 40
 MOST_EPOCHS = {"scratch": 120, "cnn": 60, "finetune": 20, "head": 100}
 MODEL_SHARE = {"scratch": 0.6, "finetune": 0.6, "head": 0.3}
 """Of the training time; the rest is the baseline's."""
+SLACK = 1.2
+"""A training may take so much more than its share of the time before its schedule is cut short."""
 
 _OVERHEAD_MINUTES = 0.4
 _TRAINING_SHARE = 0.75
@@ -30,7 +32,10 @@ _EVALUATION_COST = 0.35
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A size with its two models, what a step of each costs, and what fits into the budget."""
+    """A size with its two models, what a step of each costs, and what fits into the budget.
+
+    ``most_minutes`` of one training of each; None where its epochs were asked for.
+    """
 
     model: ModelSpec
     baseline: ModelSpec
@@ -41,6 +46,7 @@ class Trial:
     epochs: tuple[int, int]
     pretrain_epochs: int
     pretrain_epoch_minutes: float
+    most_minutes: tuple[float | None, float | None]
 
     @property
     def minutes(self) -> tuple[float, float]:
@@ -61,6 +67,8 @@ def fit_budget(
     wished = [request.choices.get(name) for name in ("epochs", "baseline_epochs")]
     usable = (budget - _OVERHEAD_MINUTES) * _TRAINING_SHARE / trainings_each(facts, request)
     most, share = MOST_EPOCHS[mode], MODEL_SHARE[mode]
+    before = usable * share * pretraining_share(request.pretrain)
+    minutes = usable * share - before, usable * (1 - share)
     for size in _sizes(facts, request):
         model = _model(facts, request, size=size)
         step_s = cost(model, batch_size)
@@ -73,7 +81,6 @@ def fit_budget(
             else _epoch_minutes(facts, batch_size, step_s=step_s),
             _epoch_minutes(facts, batch_size, step_s=cost(baseline, batch_size)),
         )
-        before = usable * share * pretraining_share(request.pretrain)
         pretrain_epoch = epoch[0] * PRETRAINING_COST * (1 + facts.unlabeled / facts.cases["train"])
         trial = Trial(
             model=model,
@@ -84,9 +91,10 @@ def fit_budget(
             epoch_minutes=epoch,
             pretrain_epoch_minutes=pretrain_epoch,
             pretrain_epochs=request.choices.get("pretrain_epochs") or int(before / pretrain_epoch),
+            most_minutes=_limits(minutes, wished),
             epochs=(
-                wished[0] or min(int((usable * share - before) / epoch[0]), most),
-                wished[1] or min(int(usable * (1 - share) / epoch[1]), MOST_EPOCHS["cnn"]),
+                wished[0] or min(int(minutes[0] / epoch[0]), most),
+                wished[1] or min(int(minutes[1] / epoch[1]), MOST_EPOCHS["cnn"]),
             ),
         )
         if trial.epochs[0] >= min(GOOD_EPOCHS, most):
@@ -95,6 +103,16 @@ def fit_budget(
     if fitted and min(fitted) < FEWEST_EPOCHS:
         raise _too_small(facts, request, budget, trial=trial)
     return trial
+
+
+def _limits(
+    minutes: tuple[float, float], wished: Sequence[int | None]
+) -> tuple[float | None, float | None]:
+    """Limit the time of each training to its share and some slack, unless epochs were wished."""
+    model, baseline = (
+        None if wish else SLACK * own for own, wish in zip(minutes, wished, strict=True)
+    )
+    return model, baseline
 
 
 def _likeness(

@@ -10,19 +10,22 @@ import torch
 from vitrail.data.audit import from_json
 from vitrail.data.cohort import load_cohort
 from vitrail.data.split import clusters
+from vitrail.data.volumes import dataset_of
 from vitrail.errors import AnatomyError, CaptureError, MethodError, RunFolderError
 from vitrail.explain import explain
 from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import Plan, read_plan, write_plan
+from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.environment import usable_cores
-from vitrail.pipeline.facts import data_fingerprint, gather
+from vitrail.pipeline.facts import Facts, data_fingerprint, gather
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
+from vitrail.pipeline.pixels import intensity_range, mean_and_std
 from vitrail.pipeline.pretraining import count_pictures
 from vitrail.pipeline.request import Machine, Request
 from vitrail.pipeline.rules import choose
 from vitrail.pipeline.wishes import checked, stands_for
-from vitrail.records import Progress, no_progress
+from vitrail.records import Case, Cohort, Progress, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
 from vitrail.training.fit import seconds_a_step
 
@@ -72,12 +75,10 @@ def _plan(run: RunFolder, request: Request, *, progress: Progress) -> Result:
     cohort = load_cohort(run.cohort)
     if not run.split.exists():
         _split(run, request)
-    folds = crossvalidation.read(run, cohort).each
+    folds = crossvalidation.read(run, cohort)
     if not run.plan.exists():
-        fingerprint = cast("Mapping[str, Any]", read_json(run.audit))["fingerprint"]
-        facts = gather(cohort, folds[0], fingerprint=fingerprint, folds=len(folds))
         chosen = choose(
-            replace(facts, unlabeled=count_pictures(request.unlabeled)),
+            _facts(run, cohort, folds, request=request, progress=progress),
             request,
             machine=Machine(
                 cores=usable_cores(),
@@ -86,9 +87,40 @@ def _plan(run: RunFolder, request: Request, *, progress: Progress) -> Result:
             data=data_fingerprint(cohort),
             cost=_Timer(progress, gpu=torch.cuda.is_available()),
             attends=_attends,
+            measure=lambda preprocessing: mean_and_std(
+                dataset_of(preprocessing)(
+                    _trained(cohort, folds),
+                    cohort.root,
+                    preprocessing=preprocessing,
+                    classes=cohort.classes,
+                    cache_dir=run.cache,
+                ),
+                progress=progress,
+            ),
         )
         write_plan(run.plan, chosen)
     return _result(read_plan(run.plan))
+
+
+def _facts(
+    run: RunFolder, cohort: Cohort, folds: Folds, *, request: Request, progress: Progress
+) -> Facts:
+    """Gather what the rules look at; of pixels, what the training part alone tells."""
+    fingerprint = cast("Mapping[str, Any]", read_json(run.audit))["fingerprint"]
+    facts = gather(cohort, folds.each[0], fingerprint=fingerprint, folds=len(folds.each))
+    deep = facts.bits > 8
+    return replace(
+        facts,
+        unlabeled=count_pictures(request.unlabeled),
+        intensity_range=intensity_range(_trained(cohort, folds), cohort.root, progress=progress)
+        if deep
+        else None,
+    )
+
+
+def _trained(cohort: Cohort, folds: Folds) -> list[Case]:
+    """List the cases that some fold trains on."""
+    return [case for case in cohort if case.case_id in folds.trained]
 
 
 def _result(made: Plan) -> Result:

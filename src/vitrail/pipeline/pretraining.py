@@ -74,6 +74,7 @@ def pretrain_first(
             learning_rate=plan.pretrain_learning_rate.value,
             balance="none",
             layer_decay=None,
+            most_minutes=None,
             multi_label=False,
         ),
         folder=folder / FOLDER,

@@ -4,8 +4,9 @@ Each rule gives a value and says why. Nothing here reads files; the seconds of a
 in as a function, so that the rules can be tested without training anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from vitrail.errors import PlanError
 from vitrail.models.zoo import ModelSpec, trained_input
@@ -27,16 +28,27 @@ from vitrail.pipeline.methods import (
 from vitrail.pipeline.request import Machine, Request
 from vitrail.pipeline.views import choose_view
 from vitrail.pipeline.wishes import checked
+from vitrail.records import Preprocessing
 
 Attends = Callable[[ModelSpec], bool]
 """Whether every layer of a model attends from each patch to each patch."""
+
+Measure = Callable[[Preprocessing], tuple[tuple[float, ...], tuple[float, ...]]]
+"""Mean and standard deviation of each channel of the training pictures, prepared like that."""
 
 DEFAULT_MINUTES = 10.0
 _GIVEN = "as given on the command line"
 
 
 def choose(
-    facts: Facts, request: Request, *, machine: Machine, data: str, cost: Cost, attends: Attends
+    facts: Facts,
+    request: Request,
+    *,
+    machine: Machine,
+    data: str,
+    cost: Cost,
+    attends: Attends,
+    measure: Measure,
 ) -> Plan:
     """Choose everything.
 
@@ -47,6 +59,7 @@ def choose(
         data: The data's fingerprint.
         cost: Times a training step.
         attends: Tells whether attention can explain a model.
+        measure: Measures the training pictures as a model would see them.
 
     Raises:
         PlanError: If the budget is too small for the smallest sensible training; the message has
@@ -67,7 +80,7 @@ def choose(
         "data": (data, "fingerprint of the cases this plan was made for; do not edit"),
         **_asked(facts, request, budget=budget),
         **_models(facts, request, trial=trial),
-        **_pixels(facts, request, trial=trial),
+        **_pixels(facts, request, trial=trial, measure=measure),
         **_steps(facts, machine=machine, trial=trial),
         **pretraining(request.pretrain, epochs=trial.pretrain_epochs, unlabeled=request.unlabeled),
         **methods(fine_tunes=trial.mode == "finetune"),
@@ -167,18 +180,14 @@ def _models(facts: Facts, request: Request, *, trial: Trial) -> dict[str, tuple[
     }
 
 
-def _pixels(facts: Facts, request: Request, *, trial: Trial) -> dict[str, tuple[object, str]]:
+def _pixels(
+    facts: Facts, request: Request, *, trial: Trial, measure: Measure
+) -> dict[str, tuple[object, str]]:
     """State how a picture becomes an input."""
     size = trial.model.img_size
-    mean, std, normal = facts.mean, facts.std, "measured on the pictures by inspect"
-    if request.has_weights:
-        known = trained_input(request.model or "vit")
-        mean, std, normal = known.mean, known.std, "what the weights were trained with"
-    elif len(facts.mean) < trial.model.in_chans:
-        mean, std = facts.mean * trial.model.in_chans, facts.std * trial.model.in_chans
     varied = facts.aspect_spread > 1.25
     kind, why = _augmentation(facts)
-    return {
+    stated: dict[str, tuple[object, str]] = {
         "image_size": (
             size,
             f"the largest for which {GOOD_EPOCHS} epochs fit the budget, not above the pictures' "
@@ -197,20 +206,41 @@ def _pixels(facts: Facts, request: Request, *, trial: Trial) -> dict[str, tuple[
             f"width / height varies by a factor of {facts.aspect_spread:.2f}"
             + (": proportions are kept" if varied else ": nearly alike, the whole input is used"),
         ),
-        "mean": (mean, normal),
-        "std": (std, normal),
         "volume": choose_view(facts.volumes, size=size[0]),
         "intensity_range": (
             facts.intensity_range,
             f"pictures of up to {facts.bits} bits"
             + (
-                ": from the darkest 0.5th to the brightest 99.5th percentile"
+                ": from the darkest 0.5th to the brightest 99.5th percentile of the training part"
                 if facts.intensity_range
                 else ": their whole range"
             ),
         ),
         "augmentation": (kind, why),
     }
+    return {**stated, **_normalization(facts, request, stated=stated, measure=measure)}
+
+
+def _normalization(
+    facts: Facts,
+    request: Request,
+    *,
+    stated: Mapping[str, tuple[object, str]],
+    measure: Measure,
+) -> dict[str, tuple[object, str]]:
+    """State what is subtracted from a picture and what it is divided by."""
+    if request.has_weights:
+        known = trained_input(request.model or "vit")
+        why = "what the weights were trained with"
+        return {"mean": (known.mean, why), "std": (known.std, why)}
+    named = ("image_size", "channels", "fit", "volume", "intensity_range")
+    values: dict[str, Any] = {name: request.choices.get(name, stated[name][0]) for name in named}
+    blank = (0.5,) * values["channels"]
+    mean, std = measure(Preprocessing(**values, mean=blank, std=blank))
+    why = "measured on the training pictures alone, as the model sees them"
+    if facts.folds > 1:
+        why = "measured on the pictures that some fold trains on, as the model sees them"
+    return {"mean": (mean, why), "std": (std, why)}
 
 
 def _augmentation(facts: Facts) -> tuple[str, str]:
@@ -247,6 +277,7 @@ def _steps(facts: Facts, *, machine: Machine, trial: Trial) -> dict[str, tuple[o
         if trial.mode == "finetune"
         else (1e-3, f"a small {'head' if trial.mode == 'head' else 'transformer'} from scratch"),
         "baseline_learning_rate": (1e-3, "a residual network from scratch"),
+        **_limits(trial),
         "balance": (
             balance,
             f"the largest class has {imbalance:.1f} times the training cases of the smallest",
@@ -255,6 +286,20 @@ def _steps(facts: Facts, *, machine: Machine, trial: Trial) -> dict[str, tuple[o
             max(0, min(8, machine.cores - 1)) if machine.gpu else 0,
             "pictures are decoded once and kept" if not machine.gpu else "keep the GPU fed",
         ),
+    }
+
+
+def _limits(trial: Trial) -> dict[str, tuple[object, str]]:
+    """State how long a training may take on a machine that got slower."""
+    why = "its share of the budget and a fifth more; then the schedule is cut short"
+    return {
+        name: (
+            None if most is None else round(most, 2),
+            "no limit: the epochs were given on the command line" if most is None else why,
+        )
+        for name, most in zip(
+            ("most_minutes", "baseline_most_minutes"), trial.most_minutes, strict=True
+        )
     }
 
 

@@ -105,6 +105,7 @@ def _settings(plan: Plan, name: Name, *, seed: int) -> FitSettings:
         epochs=plan.epochs.value if vit else plan.baseline_epochs.value,
         batch_size=plan.batch_size.value,
         learning_rate=plan.learning_rate.value if vit else plan.baseline_learning_rate.value,
+        most_minutes=plan.most_minutes.value if vit else plan.baseline_most_minutes.value,
         balance=plan.balance.value,
         **fit_choices(plan.values(), is_model=vit),
         seed=seed,

@@ -37,7 +37,7 @@ _FIXED = frozenset(
         *("data", "seed", "seeds", "folds", "budget_minutes", "expected_minutes", "workers"),
         *("baseline", "baseline_parameters", "baseline_epochs", "baseline_learning_rate"),
         *("model_parameters", "weights", "pretrained", "channels", "mean", "std"),
-        *("explanation", "accept_leakage"),
+        *("explanation", "accept_leakage", "most_minutes", "baseline_most_minutes"),
     }
 )
 """Choices of the plan that are not tuned."""
@@ -179,6 +179,8 @@ def configured(plan: Plan, parameters: Mapping[str, Any]) -> Plan:
     """
     content = plan.model_dump(mode="json")
     inside = dict(content["model_parameters"]["value"])
+    unlimited = {"value": None, "reason": "no limit: trials are compared at equal epochs"}
+    content["most_minutes"] = content["baseline_most_minutes"] = unlimited
     for name, value in parameters.items():
         if name in content:
             content[name] = {"value": value, "reason": "chosen by vitrail tune"}

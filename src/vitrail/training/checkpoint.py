@@ -7,15 +7,15 @@ resumed. It holds tensors and plain values only; nothing in it is executed on re
 """
 
 import logging
-from hashlib import sha256
-from io import BytesIO
+from hashlib import file_digest
+from io import BufferedIOBase, BufferedRandom
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vitrail.errors import TrainingError
-from vitrail.runfolder import write_bytes
+from vitrail.runfolder import write_stream
 
 _log = logging.getLogger("vitrail")
 KEPT = 2
@@ -32,16 +32,19 @@ def save_checkpoint(folder: Path, *, step: int, state: dict[str, Any]) -> None:
     Raises:
         TrainingError: If it cannot be written; the older checkpoints stay as they are.
     """
-    buffer = BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
+
+    def write(stream: BufferedRandom) -> str:
+        torch.save(state, stream)
+        stream.seek(0)
+        return f"step-{step:09d}-{_digest(stream)}.pt"
+
     try:
-        write_bytes(folder / f"step-{step:09d}-{sha256(content).hexdigest()[:16]}.pt", content)
+        write_stream(folder, write)
     except OSError as error:
         raise TrainingError(
             str(folder),
             f"the checkpoint of step {step} could not be written ({error.strerror or error})",
-            f"it needs {len(content) / 1e6:.0f} MB; the state before it is kept",
+            "a checkpoint is written whole or not at all; the state before it is kept",
             "make room on the disk and run the same command again: it goes on from there",
         ) from error
     for old in _newest_first(folder)[KEPT:]:
@@ -59,14 +62,18 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     for rest in folder.glob(".writing-*"):
         rest.unlink(missing_ok=True)
     for path in _newest_first(folder):
-        content = path.read_bytes()
-        if sha256(content).hexdigest()[:16] == path.stem.rpartition("-")[2]:
-            state: dict[str, Any] = torch.load(
-                BytesIO(content), map_location="cpu", weights_only=True
-            )
+        with path.open("rb") as stream:
+            found = _digest(stream)
+        if found == path.stem.rpartition("-")[2]:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             return state
         _log.warning("%s is damaged and is passed over", path.name)
     return None
+
+
+def _digest(stream: BufferedIOBase) -> str:
+    """Hash what is left of a stream; nothing of it is held in memory."""
+    return file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _newest_first(folder: Path) -> list[Path]:

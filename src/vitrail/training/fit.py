@@ -13,14 +13,20 @@ from torch.utils.data import Dataset, Subset
 
 from vitrail.records import Progress, no_progress
 from vitrail.training.interrupt import stop_on_signal
-from vitrail.training.loop import Loop
+from vitrail.training.loop import Loop, Row
 from vitrail.training.machine import seconds_a_step
 from vitrail.training.objective import Classification
 from vitrail.training.predict import predict
 from vitrail.training.settings import FitResult, FitSettings
 from vitrail.training.step import Stepper
 from vitrail.training.subject import balance, fingerprint, labels_of, num_classes_of, size
-from vitrail.training.validation import Scores, rank, suspicions, validation_scores
+from vitrail.training.validation import (
+    Scores,
+    indistinguishable_from,
+    rank,
+    suspicions,
+    validation_scores,
+)
 
 __all__ = ["FitResult", "FitSettings", "fit", "predict", "seconds_a_step"]
 
@@ -114,17 +120,15 @@ class _Training(Loop):
 
     def finished(self) -> bool:
         """Tell whether all epochs are done, or patience is at its end."""
-        patience = self.settings.patience or self.settings.epochs
+        patience = self.settings.patience or self.epochs
         waited = self.epochs_done - self.best_epoch
-        return self.epochs_done >= self.settings.epochs or waited >= patience
+        return self.epochs_done >= self.epochs or waited >= patience
 
     def close_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, save, and write the log."""
         scores = validation_scores(self.y_true, self.validate())
-        before = self.history[self.best_epoch - 1] if self.best_epoch else None
         row = self.close(scores)
-        metric = self.metric(scores)
-        if before is None or rank(row, metric) > rank(before, metric):
+        if self.is_best(row):
             self.best_epoch = self.epochs_done
             self.best = {
                 name: value.detach().cpu().clone()
@@ -132,6 +136,15 @@ class _Training(Loop):
             }
         self.save()
         self.write_log()
+
+    def is_best(self, row: Row) -> bool:
+        """Tell whether the newest epoch is to be kept in place of the best so far."""
+        if not self.best_epoch:
+            return True
+        metric = self.metric(row)
+        least = indistinguishable_from(self.history, metric, y_true=self.y_true)
+        before = self.history[self.best_epoch - 1]
+        return rank(row, metric, least=least) > rank(before, metric, least=least)
 
     def validate(self) -> Float[np.ndarray, "case class"]:
         """Return the probabilities of the validation cases; each process computes its share.
@@ -173,5 +186,5 @@ class _Training(Loop):
             metric=self.metric(self.history[self.best_epoch - 1]),
             history=self.history,
             seconds=sum(row["seconds"] for row in self.history),
-            warnings=tuple(warnings),
+            warnings=(*filter(None, [self.shortened]), *warnings),
         )

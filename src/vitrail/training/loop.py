@@ -40,7 +40,17 @@ from vitrail.training.unfreezing import Unfreezing
 _log = logging.getLogger("vitrail")
 _NOTHING = {"loss": 0.0, "cases": 0.0, "seconds": 0.0, "waiting": 0.0}
 _VANISHED = "DataLoader worker"
+_TIMED_FROM = 2
 Row = dict[str, Any]
+
+
+def _has_vanished(error: Exception) -> bool:
+    """Tell whether an error says that a process which loads pictures is no more.
+
+    PyTorch raises it from a signal's handler, at any line; or a batch that the process has sent
+    cannot be fetched from it.
+    """
+    return isinstance(error, ConnectionError | EOFError) or _VANISHED in str(error)
 
 
 class Loop(ABC):
@@ -51,12 +61,20 @@ class Loop(ABC):
         kept: Names of the attributes that a checkpoint holds beside the stepper's state.
         draw_by: Weights that cases are drawn by; None takes each once an epoch.
         epochs_done: Whole epochs that lie behind.
+        epochs: Of the whole training; fewer than asked for where the time does not do.
         batches_done: Steps of the current epoch that lie behind.
         history: A row of numbers an epoch.
     """
 
     stage = "train"
-    kept: tuple[str, ...] = ("fingerprint", "epochs_done", "batches_done", "history", "running")
+    kept: tuple[str, ...] = (
+        "fingerprint",
+        "epochs_done",
+        "epochs",
+        "batches_done",
+        "history",
+        "running",
+    )
 
     def __init__(
         self,
@@ -79,7 +97,7 @@ class Loop(ABC):
                 "every process needs a case of each batch",
                 "choose a larger batch, or fewer processes",
             )
-        self.epochs_done = self.batches_done = 0
+        self.epochs_done, self.epochs, self.batches_done = 0, settings.epochs, 0
         self.running = dict(_NOTHING)
         self.history: list[Row] = []
         self.stepper = self.make_stepper(settings.epochs * self.epoch_steps)
@@ -113,12 +131,13 @@ class Loop(ABC):
         while not self.finished():
             try:
                 self.epoch(stop, progress)
-            except RuntimeError as error:  # torch raises it from a signal's handler, at any line
-                if _VANISHED not in str(error):
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                if not _has_vanished(error):
                     raise
+                said = str(error).partition("\n")[0] or type(error).__name__
                 raise TrainingError(
                     "num_workers",
-                    f"a process that loads pictures vanished ({str(error).splitlines()[0]})",
+                    f"a process that loads pictures vanished ({said})",
                     "the system ends such processes when memory runs out; the newest checkpoint is "
                     "kept",
                     "run the same command again, with workers: 0 in plan.yaml",
@@ -153,6 +172,7 @@ class Loop(ABC):
         self.stepper.restore(state)
         for name in self.kept:
             setattr(self, name, state[name])
+        self.stepper.steps = self.epochs * self.epoch_steps
         _log.info("going on after step %d of %d", self.steps_done, self.stepper.steps)
 
     @property
@@ -226,10 +246,10 @@ class Loop(ABC):
         """Take the next batch and bring it to the device."""
         try:
             images, labels = next(items)[:2]
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError, EOFError) as error:
             if stop.name:
                 self.stop(stop.name)
-            if _VANISHED in str(error):
+            if _has_vanished(error):
                 self.save()
             raise
         device = self.accelerator.device
@@ -259,7 +279,37 @@ class Loop(ABC):
         self.history.append(row)
         self.epochs_done, self.batches_done = self.epochs_done + 1, 0
         self.running = dict(_NOTHING)
+        self.keep_to_time()
         return row
+
+    def keep_to_time(self) -> None:
+        """Take epochs off the end if those that are left would take longer than is allowed.
+
+        What an epoch takes is the mean of those done, the first left out: it decodes the pictures.
+        """
+        if self.settings.most_minutes is None or len(self.history) < _TIMED_FROM:
+            return
+        took = torch.tensor(
+            [row["seconds"] for row in self.history], device=self.accelerator.device
+        )
+        took = self.accelerator.reduce(took, reduction="mean")
+        left = self.settings.most_minutes * 60 - float(took.sum())
+        fitting = self.epochs_done + max(0, int(left / float(took[1:].mean())))
+        if fitting < self.epochs:
+            self.epochs = fitting
+            self.stepper.steps = self.epochs * self.epoch_steps
+            _log.warning("%s", self.shortened)
+
+    @property
+    def shortened(self) -> str:
+        """Say that there are fewer epochs than were asked for; empty where there are not."""
+        if self.epochs == self.settings.epochs:
+            return ""
+        return (
+            f"slower than planned: {self.epochs} epochs in place of {self.settings.epochs}, so as "
+            f"to end within {self.settings.most_minutes:.3g} minutes; their learning rate falls "
+            "sooner (most_minutes in plan.yaml: null waives the limit)"
+        )
 
     def write_log(self) -> None:
         """Write a line an epoch."""
@@ -272,7 +322,7 @@ class Loop(ABC):
         self.save()
         raise TrainingError(
             "training",
-            f"stopped by {signal_name} in epoch {self.epochs_done + 1} of {self.settings.epochs}",
+            f"stopped by {signal_name} in epoch {self.epochs_done + 1} of {self.epochs}",
             f"the state after step {self.batches_done} of {self.epoch_steps} is saved",
             "run the same command again to go on from there",
         )

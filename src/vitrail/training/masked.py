@@ -295,7 +295,7 @@ class _Pretraining(Loop):
 
     def finished(self) -> bool:
         """Tell whether all epochs are done."""
-        return self.epochs_done >= self.settings.epochs
+        return self.epochs_done >= self.epochs
 
     def close_epoch(self) -> None:
         """Save, and write the log."""

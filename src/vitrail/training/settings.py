@@ -38,8 +38,11 @@ class FitSettings:
         cutmix: Beta parameter of cutmix; 0 for none. With both, each batch takes one of the two.
         ema_decay: Of the moving average of the weights that is validated and kept; None for none.
         metric: Of the best epoch; ``auto`` is ``roc_auc_score``, and the validation loss where a
-            class is missing from the validation cases.
+            class is missing from the validation cases. Epochs that so few cases cannot tell apart
+            by it are compared by their loss, see `vitrail.training.validation`.
         patience: Epochs without a better one after which training stops; None trains them all.
+        most_minutes: Time of all epochs; where they would take longer, there will be fewer of them
+            and the learning rate falls sooner. None for no limit.
         precision: ``auto`` is bf16 on a GPU that has it, fp16 on another, fp32 on a CPU.
         channels_last: Memory format; None takes it for convolutional networks.
         compile: Use ``torch.compile``.
@@ -69,6 +72,7 @@ class FitSettings:
     ema_decay: float | None = None
     metric: Literal["auto", "roc_auc_score", "balanced_accuracy_score", "loss"] = "auto"
     patience: int | None = None
+    most_minutes: float | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None
     compile: bool = False
@@ -96,6 +100,7 @@ class FitSettings:
             "cutmix": (0, 100),
             "ema_decay": (0, 1),
             "patience": (1, 1e6),
+            "most_minutes": (0, 1e9),
             "num_workers": (0, 1024),
             "checkpoint_steps": (1, 1e9),
         }

@@ -20,7 +20,7 @@ from vitrail.training.settings import FitSettings
 
 _log = logging.getLogger("vitrail")
 _WEIGH_FROM, _SAMPLE_FROM = 1.5, 10.0
-_INDIFFERENT = ("num_workers", "checkpoint_steps", "accumulation", "tracker")
+_INDIFFERENT = ("num_workers", "checkpoint_steps", "accumulation", "tracker", "most_minutes")
 
 
 def size(dataset: Dataset[Any]) -> int:

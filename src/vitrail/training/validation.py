@@ -1,5 +1,12 @@
-"""How good an epoch is on the validation cases, and what looks wrong with a training."""
+"""How good an epoch is on the validation cases, and what looks wrong with a training.
 
+A hundred validation cases tell an area under the ROC curve to about .05. The largest of many such
+areas is mostly the luckiest, and often an early one. So areas within one standard error of the
+largest count as equal (the one-standard-error rule), and among those epochs the validation loss
+decides: it is a proper score, and it varies less than ranks do.
+"""
+
+from collections.abc import Sequence
 from math import isnan, log
 from typing import Any
 
@@ -55,13 +62,64 @@ def _area(positive: np.ndarray, score: np.ndarray) -> float:
     return float((rankdata(score)[positive].sum() - ups * (ups + 1) / 2) / (ups * downs))
 
 
-def rank(scores: Scores, metric: str) -> tuple[float, float]:
-    """Return what to compare epochs by: the metric (larger is better), ties by the smaller loss."""
-    loss = scores["validation_loss"]
-    value = None if metric == "loss" else scores[metric]
-    worst = float("-inf")
-    smaller = worst if loss is None or isnan(loss) else -loss
-    return (smaller if metric == "loss" else worst if value is None else value), smaller
+def indistinguishable_from(
+    history: Sequence[Scores], metric: str, *, y_true: Int[np.ndarray, "case *label"]
+) -> float:
+    """Return the smallest value that the validation cases cannot tell from the largest so far.
+
+    Args:
+        history: The epochs so far.
+        metric: ``loss`` or the name of a score.
+        y_true: Of the validation cases, as for `validation_scores`.
+
+    Source:
+        hastie2009, section 7.10 (the rule); hanley1982, equation 2 (the error of an area).
+
+    Differs:
+        The rule is between epochs of one training, not between sizes of a model. Of several
+        classes the errors are averaged, as if they were one error. Cases count as independent.
+    """
+    values = [float(one) for row in history if (one := row.get(metric)) is not None]
+    if not values:
+        return float("-inf")
+    top = max(values)
+    return top - standard_error(top, metric, y_true=y_true)
+
+
+def standard_error(value: float, metric: str, *, y_true: Int[np.ndarray, "case *label"]) -> float:
+    """Return the standard error of a score by its value and the number of cases.
+
+    Example:
+        >>> y_true = np.repeat([0, 1], 59)
+        >>> round(standard_error(0.8, "roc_auc_score", y_true=y_true), 3)
+        0.041
+    """
+    truth = y_true if y_true.ndim == 2 else np.eye(int(y_true.max()) + 1, dtype=int)[y_true]
+    ups = truth.sum(axis=0)
+    ups = ups[ups > 0]
+    if metric == "balanced_accuracy_score":
+        return float(np.sqrt((value * (1 - value) / ups).sum()) / len(ups))
+    downs = len(truth) - ups
+    both, neither = value / (2 - value), 2 * value**2 / (1 + value)
+    variance = value * (1 - value)
+    variance = variance + (ups - 1) * (both - value**2) + (downs - 1) * (neither - value**2)
+    return float(np.sqrt((variance / (ups * downs)).clip(0)).mean())
+
+
+def rank(scores: Scores, metric: str, *, least: float) -> tuple[bool, float]:
+    """Return what to compare epochs by; larger is better.
+
+    Args:
+        scores: Of an epoch.
+        metric: What epochs are chosen by.
+        least: From `indistinguishable_from`.
+
+    Returns:
+        Whether the metric is as good as any, and the loss with its sign changed.
+    """
+    loss, value = scores["validation_loss"], scores.get(metric)
+    smaller = float("-inf") if loss is None or isnan(loss) else -loss
+    return metric == "loss" or (value is not None and value >= least), smaller
 
 
 def suspicions(history: list[dict[str, Any]], num_classes: int, *, multi_label: bool) -> list[str]:

@@ -16,9 +16,6 @@ def facts():
         aspect_spread=1.0,
         color=False,
         bits=8,
-        intensity_range=None,
-        mean=(0.3,),
-        std=(0.25,),
     )
 
 
@@ -41,6 +38,7 @@ def cost():
 @pytest.fixture
 def plan(facts, machine, cost):
     how = {"machine": machine, "cost": cost, "attends": lambda spec: True}
+    how |= {"measure": lambda how: ((0.3,) * how.channels, (0.25,) * how.channels)}
     return choose(facts, Request(), data="0" * 64, **how)
 
 

@@ -46,6 +46,7 @@ def test_the_pictures_without_labels_are_counted(drawn):
 
 def made(facts, machine, cost, **request):
     how = {"machine": machine, "cost": cost, "attends": lambda spec: True}
+    how |= {"measure": lambda how: ((0.3,) * how.channels, (0.25,) * how.channels)}
     return choose(facts, Request(**request), data="0" * 64, **how)
 
 

@@ -10,6 +10,7 @@ from vitrail.pipeline.wishes import checked, read_wishes, stands_for
 
 def made(facts, machine, cost, **wishes):
     how = {"machine": machine, "cost": cost, "attends": lambda spec: True}
+    how |= {"measure": lambda how: ((0.3,) * how.channels, (0.25,) * how.channels)}
     return choose(facts, Request(choices=wishes), data="0" * 64, **how)
 
 

@@ -30,10 +30,10 @@ def test_no_folder_and_no_whole_checkpoint_are_no_checkpoint(tmp_path):
 def test_a_full_disk_keeps_the_checkpoint_before_and_says_how_to_go_on(tmp_path, monkeypatch):
     save_checkpoint(tmp_path, step=1, state={"step": 1})
 
-    def full(path, content):
+    def full(folder, write):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "write_bytes", full)
+    monkeypatch.setattr(checkpoint, "write_stream", full)
     with pytest.raises(TrainingError, match=r"No space left on device.*run the same command again"):
         save_checkpoint(tmp_path, step=2, state={"step": 2})
     assert load_checkpoint(tmp_path)["step"] == 1

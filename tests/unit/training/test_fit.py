@@ -13,10 +13,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset, get_worker_info
+from torch.utils.data import Dataset, TensorDataset
 
 from vitrail.errors import InputError, NumericalError, RunFolderError, TrainingError
+from vitrail.training import loop
+from vitrail.training.checkpoint import load_checkpoint
 from vitrail.training.fit import FitSettings, fit, predict, seconds_a_step
+from vitrail.training.loop import Loop
 from vitrail.training.objective import Classification
 from vitrail.training.step import Stepper
 
@@ -36,7 +39,7 @@ def test_a_toy_task_is_learned_and_the_model_holds_its_best_epoch(tmp_path, toy_
     model = toy_model()
     result = fit(model, train, validation, replace(SETTINGS, epochs=20), folder=tmp_path)
     best = result.history[result.best_epoch - 1]
-    assert best["roc_auc_score"] == max(row["roc_auc_score"] for row in result.history) > 0.9
+    assert best["roc_auc_score"] > 0.9
     assert not model.training
     probabilities = predict(model, validation)
     truth = validation.tensors[1].numpy()
@@ -151,7 +154,7 @@ def train(name):
     torch.manual_seed(0)
     data = TensorDataset(torch.randn(24, 1, 4, 4), torch.arange(24) % 2)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Dropout(0.2), nn.Linear(8, 2))
-    settings = FitSettings(epochs=8, batch_size=6, checkpoint_steps=1, ema_decay=0.9)
+    settings = FitSettings(epochs=5, batch_size=6, checkpoint_steps=1, ema_decay=0.9)
     fit(model, data, data, settings, folder=FOLDER / name)
     torch.save(model.state_dict(), FOLDER / "writing")
     (FOLDER / "writing").rename(FOLDER / f"{name}.pt")
@@ -182,7 +185,7 @@ assert forked(f"cut{ends}", None) == 0
 
 def test_a_process_killed_at_twenty_moments_ends_in_the_same_weights(tmp_path):
     command = [sys.executable, "-c", KILLER, str(tmp_path), "20"]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True)
     whole = torch.load(tmp_path / "whole.pt", weights_only=True)
     ends = list(tmp_path.glob("cut*.pt"))
     assert ends
@@ -291,6 +294,42 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path, toy_model, toy_d
     assert (result.best_epoch, len(result.history)) == (1, 3)
 
 
+class Slow:
+    """A clock on which every step takes a minute, a step of the first epoch ten."""
+
+    def __init__(self, monkeypatch):
+        self.reads = 0
+        monkeypatch.setattr(loop, "perf_counter", self)
+
+    def __call__(self):
+        self.reads += 1  # three a step, of which the last ends it
+        steps = self.reads // 3
+        return 60.0 * (10 * min(steps, 6) + max(0, steps - 6))
+
+
+def test_a_machine_slower_than_planned_cuts_the_schedule_short(
+    tmp_path, toy_model, toy_data, monkeypatch, caplog
+):
+    Slow(monkeypatch)
+    settings = replace(SETTINGS, epochs=20, most_minutes=60.0 + 6 * 4 + 3)
+    result = fit(toy_model(), *toy_data, settings, folder=tmp_path)
+    assert len(result.history) == 5  # the first, and four of six minutes each
+    assert "5 epochs in place of 20" in result.warnings[0]
+    assert "5 epochs in place of 20" in caplog.text
+    assert result.history[-1]["learning_rate"] == pytest.approx(5e-3 * 0.01)
+    again = toy_model()
+    fit(again, *toy_data, settings, folder=tmp_path, progress=Cut(0))  # as it was ended
+
+
+@pytest.mark.parametrize("minutes", [None, 60.0 + 6 * 5])
+def test_time_enough_leaves_the_schedule(tmp_path, toy_model, toy_data, monkeypatch, minutes):
+    Slow(monkeypatch)
+    settings = replace(SETTINGS, most_minutes=minutes)
+    result = fit(toy_model(), *toy_data, settings, folder=tmp_path)
+    assert len(result.history) == SETTINGS.epochs
+    assert not any("slower" in warning for warning in result.warnings)
+
+
 def test_a_training_that_learns_nothing_says_so(tmp_path, toy_model, toy_data, caplog):
     train, validation = toy_data
     model = toy_model(drop_rate=0.0, drop_path_rate=0.0)
@@ -362,31 +401,85 @@ def test_timing_a_step_leaves_the_model(toy_model):
     assert not model.training
 
 
-class Vanishing(Dataset):
-    """Cases of which one ends the process that loads it, in the second epoch."""
+VANISHING = """
+import os, sys
+from pathlib import Path
+import torch
+from torch import nn
+from torch.utils.data import Dataset, get_worker_info
+from vitrail.errors import TrainingError
+from vitrail.training.fit import FitSettings, fit
 
-    def __init__(self, data):
-        self.images, self.labels = data.tensors
-        self.epoch = 0
+
+class Vanishing(Dataset):
+    '''Cases of which one ends the process that loads it, in the second epoch.'''
+
+    labels = torch.arange(24) % 2
+    epoch = 0
 
     def set_epoch(self, epoch):
         self.epoch = epoch
 
     def __len__(self):
-        return len(self.images)
+        return 24
 
     def __getitem__(self, index):
         if get_worker_info() is not None and self.epoch == 1 and index == 7:
             os._exit(1)
-        return self.images[index], self.labels[index]
+        return torch.ones(4), self.labels[index]
 
 
-def test_a_vanished_worker_is_said_and_the_state_is_kept(tmp_path, toy_model, toy_data):
-    train, validation = toy_data
-    settings = replace(SETTINGS, epochs=2, num_workers=1)
-    with pytest.raises(TrainingError, match=r"vanished .*workers: 0 in plan.yaml"):
-        fit(toy_model(), Vanishing(train), validation, settings, folder=tmp_path)
+data = Vanishing()
+settings = FitSettings(epochs=2, batch_size=8, num_workers=1)
+try:
+    fit(nn.Linear(4, 2), data, data, settings, folder=Path(sys.argv[1]))
+except TrainingError as error:
+    print(error)
+"""
+
+
+def test_a_vanished_worker_is_said_and_the_state_is_kept(tmp_path):
+    command = [sys.executable, "-c", VANISHING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "a process that loads pictures vanished" in done.stdout
+    assert "workers: 0 in plan.yaml" in done.stdout
     assert list((tmp_path / "checkpoints").glob("step-*.pt"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
+        ConnectionResetError(104, "Connection reset by peer"),
+        EOFError(),
+    ],
+)
+def test_whatever_tells_that_a_worker_vanished_the_step_before_is_saved(
+    tmp_path, toy_model, toy_data, monkeypatch, error
+):
+    given = Loop.items
+
+    def vanishing(training, plan):
+        if training.epochs_done == 0:
+            yield from given(training, plan)
+            return
+        yield next(given(training, plan))
+        raise error
+
+    monkeypatch.setattr(Loop, "items", vanishing)
+    with pytest.raises(TrainingError, match="a process that loads pictures vanished"):
+        fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path)
+    assert load_checkpoint(tmp_path / "checkpoints")["batches_done"] == 1
+
+
+def test_another_error_of_the_loading_is_left_as_it_is(tmp_path, toy_model, toy_data, monkeypatch):
+    def broken(training, plan):
+        raise RuntimeError("quite another matter")
+        yield
+
+    monkeypatch.setattr(Loop, "items", broken)
+    with pytest.raises(RuntimeError, match="quite another matter"):
+        fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["lion", "lamb", "adafactor"])

@@ -32,11 +32,9 @@ def planned():
         aspect_spread=1.0,
         color=False,
         bits=8,
-        intensity_range=None,
-        mean=(0.3,),
-        std=(0.25,),
     )
     how = {"machine": Machine(cores=2, gpu=None), "attends": lambda spec: True}
+    how |= {"measure": lambda how: ((0.3,) * how.channels, (0.25,) * how.channels)}
     return choose(facts, Request(), data="0" * 64, cost=lambda spec, batch: 0.01, **how)
 
 
