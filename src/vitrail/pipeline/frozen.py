@@ -16,6 +16,7 @@ from torch import nn
 from vitrail.data.loader import PictureDataset
 from vitrail.models.heads import put_head
 from vitrail.models.zoo import ModelSpec
+from vitrail.pipeline.processes import leads, local_rank, meet, share
 from vitrail.records import Progress, SplitName
 from vitrail.runfolder import write_text
 from vitrail.training.features import extract
@@ -66,7 +67,7 @@ def train_frozen(
     Returns:
         What the whole model is now built from, and the history.
     """
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu")
     trained = train_head(
         frozen.head,
         _features(frozen, model, _of(split, "train"), progress),
@@ -79,7 +80,8 @@ def train_frozen(
     put_head(model.cpu(), trained.head)
     model.eval()
     lines = [json.dumps(row, allow_nan=False) + "\n" for row in trained.history]
-    write_text(folder / "log.jsonl", "".join(lines))
+    if leads():
+        write_text(folder / "log.jsonl", "".join(lines))
     head = {"head": dict(trained.description)} if trained.description else {}
     return replace(spec, parameters={**spec.parameters, **head}), FitResult(
         best_epoch=trained.best,
@@ -100,7 +102,9 @@ def _features(frozen: Frozen, model: nn.Module, wanted: set[str], progress: Prog
     for view in range(frozen.views):
         pictures = frozen.augmented if view else frozen.pictures
         pictures.set_epoch(view)
-        values = extract(model, pictures, folder=frozen.folder, progress=progress)
+        values = extract(
+            model, pictures, folder=frozen.folder, share=share(), meet=meet, progress=progress
+        )
         rows = [row for row, case in enumerate(pictures.cases) if case.case_id in wanted]
         labels = np.array([pictures.labels[row] for row in rows], dtype=np.int64)
         views.append(values[rows])

@@ -1,8 +1,13 @@
 """What is checked of a plan before hours are spent on it."""
 
 import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from torch import nn
 
 from vitrail.errors import PlanError
+from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline.choices import Plan
 
 _log = logging.getLogger("vitrail")
@@ -18,6 +23,8 @@ LIMITS = {
 They hold for optimizers that divide by the gradient's size (Adam and its kin). In fine-tuning, a
 larger rate washes out what the weights know within the first steps.
 """
+
+_OVER_A_BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 _PLAIN = ("sgd", "momentum", "nesterov", "lars")
 _PLAIN_FACTOR = 20.0
@@ -57,4 +64,26 @@ def check_learning_rates(plan: Plan) -> None:
                 plan.optimizer.value,
                 way,
                 doubtful / 10,
+            )
+
+
+def check_models(specs: Iterable[ModelSpec], *, batch_size: int) -> None:
+    """Build each model without its weights, so that none fails when others have been trained.
+
+    Args:
+        specs: What will be trained.
+        batch_size: Cases a step.
+
+    Raises:
+        InputError: If a description fits no model.
+        PlanError: If a model normalizes over batches of one.
+    """
+    for spec in specs:
+        model = build(replace(spec, weights=None))
+        if batch_size < 2 and any(isinstance(part, _OVER_A_BATCH) for part in model.modules()):
+            raise PlanError(
+                "batch_size",
+                f"{batch_size} case a step",
+                f"{spec.architecture} normalizes over its batch, which takes two cases or more",
+                "set batch_size: 2 or more; accumulation saves memory in its place",
             )

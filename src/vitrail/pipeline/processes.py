@@ -20,6 +20,16 @@ def leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def local_rank() -> int:
+    """Return this process's place on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def share() -> slice:
+    """Tell which items of a list are this process's; a process alone has all of them."""
+    return slice(int(os.environ.get("RANK", "0")), None, int(os.environ.get("WORLD_SIZE", "1")))
+
+
 def meet() -> None:
     """Wait until every process has come here; a process alone goes on at once."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -21,7 +21,7 @@ from vitrail.pipeline.augmentation import keep_grids
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.frozen import Frozen, train_frozen
-from vitrail.pipeline.guards import check_learning_rates
+from vitrail.pipeline.guards import check_learning_rates, check_models
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.methods import fit_choices
 from vitrail.pipeline.pretraining import pretrain_first
@@ -134,6 +134,11 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
     _refuse_other(wanted, plan)
     check_learning_rates(plan)
+    missing = [one for one in wanted if not (one.folder / bundle.DESCRIPTION).exists()]
+    specs = {
+        one.name: one.spec for one in missing if one.name == "cnn" or not plan.pretrained.value
+    }
+    check_models(specs.values(), batch_size=plan.batch_size.value)
     return stage(
         "train",
         run,

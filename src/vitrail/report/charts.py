@@ -19,6 +19,13 @@ _OVERLAID = 3
 """More trainings than these get a panel each instead of a line each."""
 
 
+_AREAS = ("roc_auc_score", "validation_roc_auc_score")
+_EQUAL = (
+    " Areas within one standard error of the largest count as equal; among them the smallest "
+    "validation loss decides."
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """A drawing with its caption, and its numbers as a ``data:`` address where they are a file."""
@@ -35,8 +42,9 @@ def style_of(contents: Contents, model: str) -> int:
 
 
 def training_figures(contents: Contents) -> tuple[Figure, ...]:
-    """Draw each model's losses, and the validation metrics of all models together."""
-    figures = []
+    """Draw what came before labels, each model's losses, and the validation metrics of all."""
+    before = [one for one in contents.trainings if one.before]
+    figures = [_before(contents, before)] if before else []
     for model in contents.models:
         runs = [one for one in contents.trainings if one.model == model and one.epochs]
         if runs:
@@ -48,6 +56,32 @@ def training_figures(contents: Contents) -> tuple[Figure, ...]:
     ]
     figures += [_metric(contents, name) for name in metrics]
     return tuple(figures)
+
+
+def _before(contents: Contents, runs: Sequence[Training]) -> Figure:
+    """Draw the error of filling in hidden patches."""
+    series = [
+        Series(
+            name=model_name(one.model) if place == 0 else "",
+            points=[
+                (float(line["epoch"]), float(line["train_loss"]))
+                for line in one.before
+                if isinstance(line["train_loss"], int | float)
+            ],
+            style=style_of(contents, one.model),
+        )
+        for place, one in enumerate(runs)
+    ]
+    points = [point for one in series for point in one.points]
+    label = "squared error of hidden patches"
+    x = nice_axis("epoch", [x for x, _ in points], whole=True)
+    y = nice_axis(label, [0.0, *(y for _, y in points)])
+    return Figure(
+        name="Learning before labels",
+        drawing=chart(series, x=x, y=y, title=f"Learning before labels: {label} by epoch."),
+        caption="The model fills in hidden patches of training pictures. The pixels of a patch "
+        "have mean 0 and variance 1: knowing nothing gives 1. The last epoch's weights go on.",
+    )
 
 
 def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figure:
@@ -67,7 +101,7 @@ def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figu
             name=name,
             drawing=multiples(panels, x=x, y=y, title=f"{name}, by {x.name}.{_best_words(runs)}"),
             caption=f"{len(runs)} trainings, a panel each, by {x.name} on the same axes. Ring: the "
-            "one whose weights were kept, the best on validation.",
+            "one whose weights were kept, chosen on validation cases.",
         )
     series = [
         replace(line, name=line.name if place < len(each[0]) else "")
@@ -130,7 +164,8 @@ def _metric(contents: Contents, name: str) -> Figure:
     return Figure(
         name=f"{label} on validation cases",
         drawing=chart(series, x=x, y=y, title=f"{label} on validation cases by {across}."),
-        caption=f"Ring: the {across} whose weights were kept.",
+        caption=f"Ring: the {across} whose weights were kept."
+        + (_EQUAL if across == "epoch" and name in _AREAS else ""),
     )
 
 
@@ -173,7 +208,7 @@ def _best_words(runs: Sequence[Training]) -> str:
     epochs = [best for one in runs if (best := best_epoch(one)) is not None]
     if not epochs:
         return ""
-    return f" Weights kept: epoch {', '.join(map(str, epochs))} (ring), the best on validation."
+    return f" Weights kept: epoch {', '.join(map(str, epochs))} (ring), chosen on validation cases."
 
 
 def drawn(contents: Contents, model: str, *, part: str = "test") -> Object:

@@ -45,6 +45,7 @@ class Training:
         seed: Seed of the training.
         fold: Fold of the cross-validation.
         epochs: Lines of ``log.jsonl``.
+        before: Lines of ``pretraining/log.jsonl``; empty where nothing came before the labels.
         about: Content of ``model.json``; empty before the end of the training.
     """
 
@@ -52,6 +53,7 @@ class Training:
     seed: int
     fold: int
     epochs: tuple[Object, ...]
+    before: tuple[Object, ...]
     about: Object
 
 
@@ -263,20 +265,24 @@ def _class_name(y_true: str, classes: tuple[str, ...]) -> str:
 
 def _trainings(folder: Path) -> list[Training]:
     """Read every ``models/<name>/seed<k>/fold<k>/``."""
-    trainings = []
-    for path in sorted(folder.glob("*/seed*/fold*")):
-        log = path / "log.jsonl"
-        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        trainings.append(
-            Training(
-                model=path.parts[-3],
-                seed=int(path.parts[-2].removeprefix("seed")),
-                fold=int(path.parts[-1].removeprefix("fold")),
-                epochs=tuple(json.loads(line) for line in lines if line.strip()),
-                about=_object(path / "model.json"),
-            )
+    trainings = [
+        Training(
+            model=path.parts[-3],
+            seed=int(path.parts[-2].removeprefix("seed")),
+            fold=int(path.parts[-1].removeprefix("fold")),
+            epochs=_lines(path / "log.jsonl"),
+            before=_lines(path / "pretraining" / "log.jsonl"),
+            about=_object(path / "model.json"),
         )
+        for path in folder.glob("*/seed*/fold*")
+    ]
     return sorted(trainings, key=lambda item: (item.model, item.seed, item.fold))
+
+
+def _lines(log: Path) -> tuple[Object, ...]:
+    """Read a log, a line an epoch; a log that is not there is empty."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    return tuple(json.loads(line) for line in lines if line.strip())
 
 
 def _judged(

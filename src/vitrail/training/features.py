@@ -7,7 +7,7 @@ taken for the old one. Pictures are cached in chunks; each file is written whole
 stopped run goes on where it stopped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +34,8 @@ def extract(
     *,
     folder: Path,
     batch_size: int = 32,
+    share: slice = slice(None),
+    meet: Callable[[], None] = lambda: None,
     progress: Progress = no_progress,
 ) -> Float[np.ndarray, "case dim"]:
     """Run the backbone over pictures, or read what it said of them before.
@@ -44,6 +46,8 @@ def extract(
         pictures: With augmentation, the features of the current epoch's views.
         folder: Of the cache, made if need be.
         batch_size: Pictures at a time.
+        share: Which of the missing chunks this process computes, of several that share a folder.
+        meet: Waits until all of them have.
         progress: Told after each chunk.
 
     Returns:
@@ -57,16 +61,16 @@ def extract(
     chunks = [
         range(start, min(start + CHUNK, len(pictures))) for start in range(0, len(pictures), CHUNK)
     ]
-    parts = []
-    for done, chunk in enumerate(chunks, start=1):
-        path = folder / backbone / f"{_chunk_key(pictures, chunk)}.npy"
+    paths = [folder / backbone / f"{_chunk_key(pictures, chunk)}.npy" for chunk in chunks]
+    own = list(zip(chunks, paths, strict=True))[share]
+    for done, (chunk, path) in enumerate(own, start=1):
         if not path.exists():
             content = BytesIO()
             np.save(content, _computed(model, pictures, chunk, batch_size), allow_pickle=False)
             write_bytes(path, content.getvalue())
-        parts.append(np.load(path, allow_pickle=False))
-        progress("features", done=done, total=len(chunks))
-    return np.concatenate(parts)
+        progress("features", done=done, total=len(own))
+    meet()
+    return np.concatenate([np.load(path, allow_pickle=False) for path in paths])
 
 
 def _computed(

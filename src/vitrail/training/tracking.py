@@ -9,6 +9,9 @@ from accelerate.utils import KwargsHandler, LoggerType
 from vitrail.errors import InputError
 from vitrail.training.machine import meets_on_cpu
 
+_NAMING = 5
+"""Parts of a training's folder that name its run: run/models/<name>/seed<k>/fold<k>."""
+
 
 def tracked(tracker: str | None, folder: Path, *, handler: KwargsHandler) -> Accelerator:
     """Make the accelerator of a training, with its tracker if one is asked for.
@@ -38,5 +41,7 @@ def tracked(tracker: str | None, folder: Path, *, handler: KwargsHandler) -> Acc
         log_with=tracker,
         project_dir=folder / "tracker",
     )
-    accelerator.init_trackers(folder.parent.name)
+    name = "/".join(part for part in folder.resolve().parts[-_NAMING:] if part != "models")
+    here = {"wandb": {"name": name, "dir": str(folder / "tracker")}, "mlflow": {"run_name": name}}
+    accelerator.init_trackers("vitrail", init_kwargs=here)
     return accelerator

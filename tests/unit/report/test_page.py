@@ -449,6 +449,17 @@ def test_openings_of_the_test_set_are_counted(make_run):
     assert "The test set was opened 2 times." in text_of(build(run))
 
 
+def test_what_a_model_learned_before_labels_has_its_curve(make_run):
+    run = make_run()
+    assert "Learning before labels" not in build(run)
+    rows = [{"epoch": epoch, "train_loss": 1 / epoch} for epoch in (1, 2, 3)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_text(run.model("vit", seed=0) / "pretraining" / "log.jsonl", text)
+    page = build(run)
+    assert page.index("Learning before labels") < page.index("Loss: ")
+    assert "fills in hidden patches of training pictures" in page
+
+
 def test_the_bench_fills_the_trust_section(make_run):
     page = build(make_run(cases=24, methods=("libra",)))
     text = text_of(page)

