@@ -40,6 +40,7 @@ def test_tensorboards_curves_hold_the_logs_numbers(tmp_path, toy_model, toy_data
 def test_mlflow_gets_the_curves(tmp_path, toy_model, toy_data, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     folder = tmp_path / "run" / "models" / "vit" / "seed0" / "fold0"
     settings = replace(SETTINGS, tracker="mlflow")
     history = fit(toy_model(), *toy_data, settings, folder=folder).history
