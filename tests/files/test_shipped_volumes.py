@@ -42,10 +42,10 @@ REFUSED = [
     ("rtdose.dcm", r"\(0020,9113\) PlanePositionSequence is missing for frame 1"),
     ("examples_rgb_color.dcm", r"\(0028,0002\) SamplesPerPixel is 3"),
     ("no_meta.dcm", "38871 bytes that are not DICOM"),
-    ("example4d.nii.gz", "128 x 96 x 24 x 2 voxels"),
-    ("functional.nii", "17 x 21 x 3 x 20 voxels"),
+    ("example4d.nii.gz", r"4 axes, the fourth \(time or series\) of 2;"),
+    ("functional.nii", r"4 axes, the fourth \(time or series\) of 20;"),
     ("resampled_anat_moved.nii", "153 voxels of NaN or infinity"),
-    ("example_nifti2.nii.gz", "SimpleITK cannot read it"),
+    ("example_nifti2.nii.gz", "a NIfTI-2 file"),
 ]
 
 

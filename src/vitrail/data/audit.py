@@ -81,8 +81,16 @@ class Audit:
         """Leave the unreadable cases out.
 
         Raises:
-            DataError: If a class loses too many cases to be trained on.
+            DataError: If no case is left, or a class loses too many to be trained on.
         """
+        if self.unreadable and len(self.unreadable) == len(cohort):
+            first = self.unreadable[0]
+            raise DataError(
+                str(cohort.root),
+                f"none of its {len(cohort)} cases can be read ({first.path}: {first.reason}; …)",
+                "cases are left out one by one, not all of them",
+                "mend the files, or check that this is the folder that is meant",
+            )
         left_out = {case.case_id for case in self.unreadable}
         kept = (case for case in cohort if case.case_id not in left_out)
         return make_cohort(cohort.root, kept, source=str(cohort.root))

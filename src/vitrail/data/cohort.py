@@ -89,13 +89,22 @@ def list_pictures(root: Path) -> list[str]:
     """List every picture below a folder, relative to it, whatever it shows.
 
     Raises:
-        DataError: If the folder is missing.
+        DataError: If the folder is missing, or a name in it is not UTF-8.
     """
     if not root.is_dir():
         raise DataError(
             str(root), "no such folder", "a folder of pictures is read", "check the path"
         )
-    return sorted(_pictures(root.resolve()))
+    found = sorted(_pictures(root.resolve()))
+    for path in found:
+        if not path.isascii() and any("\udc80" <= letter <= "\udcff" for letter in path):
+            raise DataError(
+                repr(path),
+                "a name that is not UTF-8",
+                "names are kept in tables, which are UTF-8",
+                "rename it, for example with: convmv -f latin1 -t utf-8",
+            )
+    return found
 
 
 def _pictures(root: Path) -> Iterator[str]:
@@ -107,8 +116,7 @@ def _pictures(root: Path) -> Iterator[str]:
         names[:] = [
             name
             for name in sorted(names)
-            if not name.startswith(".")
-            and os.path.realpath(os.path.join(folder, name)) not in entered  # noqa: PTH118
+            if not name.startswith(".") and not _is_entered(Path(folder, name), entered)
         ]
         relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
         if holds_dicom(Path(folder), files):
@@ -133,6 +141,14 @@ def _pictures(root: Path) -> Iterator[str]:
         _log.info(
             "%s: %d files ending in %s are not pictures and were left out", root, count, suffix
         )
+
+
+def _is_entered(folder: Path, entered: set[str]) -> bool:
+    """Tell whether a folder was read already, by another way that leads to it, and say so."""
+    known = os.path.realpath(folder) in entered
+    if known:
+        _log.warning("%s: a link to a folder that is read already; it is left out", folder)
+    return known
 
 
 def _check_layout(root: Path, pictures: Sequence[str]) -> None:

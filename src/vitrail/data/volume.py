@@ -164,6 +164,7 @@ def read_image(path: Path) -> Volume:
         raise UnreadableFileError(
             str(path), "an unknown ending", f"known are {', '.join(ENDINGS)}", "convert it"
         )
+    _refuse_nifti_2(path)
     try:
         image = _decoded(path)
     except RuntimeError as error:
@@ -186,6 +187,24 @@ def read_image(path: Path) -> Volume:
     return Volume(values, affine, str(path))
 
 
+def _refuse_nifti_2(path: Path) -> None:
+    """Refuse what SimpleITK cannot read, by its name: NIfTI-2, whose header has 540 bytes."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return
+    try:
+        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as stream:
+            size = stream.read(4)
+    except (OSError, EOFError):  # SimpleITK says what is wrong with it
+        return
+    if size in (b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
+        raise UnreadableFileError(
+            str(path),
+            "a NIfTI-2 file",
+            "NIfTI-1 is read",
+            "convert it, for example with nibabel: Nifti1Image.from_image(load(path))",
+        )
+
+
 def _decoded(path: Path) -> SimpleITK.Image:
     """Decode one volume, after its header said that it is one, and of a bearable size.
 
@@ -197,12 +216,19 @@ def _decoded(path: Path) -> SimpleITK.Image:
     reader.SetOutputPixelType(SimpleITK.sitkFloat32)
     reader.ReadImageInformation()
     size, values = reader.GetSize(), reader.GetNumberOfComponents()
-    if not 3 <= len(size) <= 4 or prod(size[3:]) != 1 or min(size) < 1 or values != 1:
+    if len(size) > 3 and prod(size[3:]) > 1:
+        raise UnreadableFileError(
+            str(path),
+            f"{len(size)} axes, the fourth (time or series) of {size[3]}",
+            "a volume has three axes: slice, row, column",
+            "write each of its volumes to a file of its own, for example with fslsplit",
+        )
+    if not 3 <= len(size) <= 4 or min(size) < 1 or values != 1:
         raise UnreadableFileError(
             str(path),
             f"{' x '.join(map(str, size))} voxels, {values} values a voxel",
             "a volume has three axes and one value a voxel",
-            "split it into volumes",
+            "write each value to a volume of its own",
         )
     if prod(size) > MOST_VOXELS:
         raise UnreadableFileError(

@@ -12,7 +12,7 @@ from torch import nn
 
 from vitrail.data.augment import preset
 from vitrail.data.folds import make_folds
-from vitrail.data.volumes import VolumeDataset
+from vitrail.data.stacks import VolumeDataset
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.explain import explain
 from vitrail.guided.arms import Arm, control_maps, shuffled

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vitrail.data.augment import KINDS, preset
 from vitrail.data.loader import PictureDataset
-from vitrail.data.volumes import dataset_of
+from vitrail.data.stacks import dataset_of
 from vitrail.pipeline.choices import Plan
 from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.pictures import png

@@ -15,7 +15,7 @@ from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import read_stored
 from vitrail.data.split import analysis_unit
-from vitrail.data.volumes import VolumeDataset
+from vitrail.data.stacks import VolumeDataset
 from vitrail.errors import InputError
 from vitrail.faithfulness.bench import METHODS, bench
 from vitrail.faithfulness.imputers import IMPUTERS, Hiding, Imputer

@@ -26,7 +26,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from vitrail.data.loader import PictureDataset
-from vitrail.data.volumes import VolumeDataset
+from vitrail.data.stacks import VolumeDataset
 from vitrail.errors import MethodError, VitrailError
 from vitrail.evaluation.table import read_predictions
 from vitrail.explain import (
@@ -39,7 +39,7 @@ from vitrail.explain import (
 )
 from vitrail.models import bundle
 from vitrail.pipeline.pictures import keep
-from vitrail.pipeline.volumes import keep_montage
+from vitrail.pipeline.scans import keep_montage
 from vitrail.records import Cohort, Predictions
 from vitrail.runfolder import RunFolder, file_name, read_json, write_bytes, write_json
 

@@ -11,7 +11,7 @@ from torch import nn
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.split import analysis_unit
-from vitrail.data.volumes import VolumeDataset
+from vitrail.data.stacks import VolumeDataset
 from vitrail.evaluation.evaluate import count_opening, to_json
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
 from vitrail.evaluation.medmnist import write_medmnist

@@ -14,7 +14,7 @@ from torch import Tensor
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import probe
-from vitrail.data.volumes import VolumeDataset
+from vitrail.data.stacks import VolumeDataset
 from vitrail.evaluation.table import read_predictions
 from vitrail.explain import explain as explain_images
 from vitrail.explain import methods
@@ -24,8 +24,8 @@ from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.closeup import look_closer
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.pictures import keep
+from vitrail.pipeline.scans import keep_montage, placement_facts, write_heatmap
 from vitrail.pipeline.train import dataset
-from vitrail.pipeline.volumes import keep_montage, placement_facts, write_heatmap
 from vitrail.records import Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, file_name, read_json
 

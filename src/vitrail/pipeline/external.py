@@ -12,7 +12,7 @@ from vitrail.data.loader import PictureDataset
 from vitrail.data.patients import without_placeholders
 from vitrail.data.scan import content_hash
 from vitrail.data.split import analysis_unit, clusters
-from vitrail.data.volumes import dataset_of
+from vitrail.data.stacks import dataset_of
 from vitrail.errors import DataError, InputError
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
 from vitrail.evaluation.evaluate import to_json

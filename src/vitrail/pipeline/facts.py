@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from vitrail.data.scan import is_scan, scan_bytes
@@ -78,8 +79,15 @@ def data_fingerprint(cohort: Cohort) -> str:
     """Hash the rows of a cohort and the sizes of its files: whether it is the same data."""
     digest = sha256()
     for case in cohort:
-        path = cohort.root / case.path
-        size = scan_bytes(path) if is_scan(path) else path.stat().st_size
+        size = _size(cohort.root / case.path)
         row = (case.case_id, case.path, case.label, case.patient_id, case.group, case.split)
         digest.update(repr((*row, size)).encode())
     return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a picture or scan; -1 where they cannot be reached."""
+    try:
+        return scan_bytes(path) if is_scan(path) else path.stat().st_size
+    except OSError:  # a dead link, for one; the audit names it
+        return -1

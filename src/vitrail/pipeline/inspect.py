@@ -13,8 +13,8 @@ from vitrail.errors import RunFolderError
 from vitrail.pipeline.facts import data_fingerprint
 from vitrail.pipeline.ledger import Result, entries, hash_of, require_own_folder, stage
 from vitrail.pipeline.pictures import keep_mosaic, keep_samples
+from vitrail.pipeline.scans import look, unlabelled
 from vitrail.pipeline.source import read_source
-from vitrail.pipeline.volumes import look, unlabelled
 from vitrail.records import Cohort, Progress, no_progress
 from vitrail.runfolder import RunFolder, write_json
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vitrail.data.raster import probe, read_raster, read_stored
 from vitrail.data.scan import is_scan
-from vitrail.pipeline.volumes import keep_first_view
+from vitrail.pipeline.scans import keep_first_view
 from vitrail.records import Case, Cohort
 from vitrail.report.mosaic import patch_mosaic
 from vitrail.report.pictures import read_picture

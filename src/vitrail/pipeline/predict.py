@@ -21,7 +21,7 @@ from vitrail.pipeline import novelty
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.ledger import Result, require_run
 from vitrail.pipeline.pictures import png
-from vitrail.pipeline.volumes import one_case, write_heatmap
+from vitrail.pipeline.scans import one_case, write_heatmap
 from vitrail.records import Progress, join_labels, label_names, no_progress
 from vitrail.report.pictures import fractions_of, paint, register
 from vitrail.runfolder import RunFolder, file_name, write_bytes, write_csv

@@ -11,7 +11,7 @@ from vitrail.data.cohort import list_pictures
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import read_raster
 from vitrail.data.scan import content_hash
-from vitrail.data.volumes import dataset_of
+from vitrail.data.stacks import dataset_of
 from vitrail.errors import UnreadableFileError
 from vitrail.pipeline.choices import Plan
 from vitrail.records import Case, Progress, no_progress

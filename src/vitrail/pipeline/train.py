@@ -12,7 +12,7 @@ from torch import nn
 from vitrail.data.augment import preset
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
-from vitrail.data.volumes import dataset_of
+from vitrail.data.stacks import dataset_of
 from vitrail.errors import RunFolderError
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from vitrail.data.montage import Stack, make_stack
 from vitrail.data.scan import holds_dicom, is_scan, list_scans, read_scan, scan_name
+from vitrail.data.stacks import VolumeDataset
 from vitrail.data.survey import first_view, modality_of
 from vitrail.data.volume import ENDINGS, write_nifti
-from vitrail.data.volumes import VolumeDataset
 from vitrail.records import Case, Preprocessing, Progress
 from vitrail.report.pictures import register
 from vitrail.runfolder import RunFolder, file_name, write_bytes

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from vitrail.data.augment import preset
+from vitrail.data.stacks import VolumeDataset
 from vitrail.data.volume import Volume, write_nifti
-from vitrail.data.volumes import VolumeDataset
 from vitrail.errors import InputError
 from vitrail.records import Case, Preprocessing, VolumeView
 
