@@ -250,11 +250,11 @@ def _warnings(work: Suite, units: int, *, plan: Forecast) -> tuple[str, ...]:
         said.append(f"Only {units} patients or pictures: the intervals are guesses.")
     if work.settings.budget_s is not None:
         said.append(f"{plan.cases} cases fit into the budget of {work.settings.budget_s:.0f} s.")
-    if len(work.few) < len(work.images):
+    if len(work.sample) < len(work.images):
         said.append(
-            f"Stability, randomization and every imputer but the first were asked of "
-            f"{len(work.few)} of the {len(work.images)} pictures (each cell has its n); --thorough "
-            "asks all."
+            "Stability, randomization and every imputer but the first were asked of "
+            f"{len(work.sample)} of the {len(work.images)} pictures (each cell has its n); "
+            "--thorough asks all."
         )
     if work.masks is not None:
         said.append("Agreement with masks is plausibility, not faithfulness.")

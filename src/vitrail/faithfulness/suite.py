@@ -68,8 +68,8 @@ LOCALIZATION = {
 }
 
 FEW_CASES = 24
-"""Pictures at most of the tests that describe or disqualify a method and do not rank it alone:
-stability, randomization, and removal under every imputer but the first."""
+"""Pictures at most of the tests that describe a method, disqualify it, or hold the first imputer
+against another: stability, randomization, removal under every imputer but the first."""
 
 Values = dict[tuple[str, str], Float[np.ndarray, " case"]]
 """(test, method) → a number a case."""
@@ -173,7 +173,7 @@ class Suite:
         return np.stack(list(self.maps.values()))
 
     @property
-    def few(self) -> Int[np.ndarray, " some"]:
+    def sample(self) -> Int[np.ndarray, " some"]:
         """Places of the pictures of the tests that are not made on all, evenly spread."""
         cases = len(self.images)
         places = np.linspace(0, cases - 1, min(cases, self.settings.few))
@@ -216,7 +216,7 @@ def allowed_imputers(
 def _removal(work: Suite) -> None:
     """Hide patches under every imputer that the model allows: the first for all pictures."""
     for place, imputer in enumerate(work.asks):
-        some = work.few if place else np.arange(len(work.images))
+        some = work.sample if place else np.arange(len(work.images))
         found = removal_curves(
             work.model,
             work.images[torch.from_numpy(some)],
@@ -314,7 +314,7 @@ def _mosaic(work: Suite) -> None:
 
 def _stability(work: Suite) -> None:
     """Change a few pictures a little."""
-    some = work.few
+    some = work.sample
     images, targets = work.images[torch.from_numpy(some)], work.targets[some]
     for name, method in work.functions.items():
         found = stability(
@@ -327,7 +327,7 @@ def _stability(work: Suite) -> None:
 
 def _randomization(work: Suite) -> None:
     """Shuffle all weights in copies; a shuffled model that breaks a method says nothing of it."""
-    some = work.few
+    some = work.sample
     images, targets = work.images[torch.from_numpy(some)], work.targets[some]
     ignorant = shuffled_models(work.model, seed=work.settings.hiding.seed)
     for name, method in work.functions.items():
