@@ -88,6 +88,24 @@ def test_each_positive_label_has_a_map_of_its_own(run):
     assert (about["target"], about["extra"]["label"]) == ("class 1", "below")
 
 
+def test_the_bench_asks_about_each_label_and_marks_its_maps(run):
+    words = ("--methods", "relevance,input_x_gradient", "--tests", "removal,mosaic,completeness")
+    succeed("bench", run.root, *words, "--target", "label", "--cases", "12")
+    content = json.loads(run.faithfulness.read_text())
+    schema = json.loads((files("vitrail") / "schemas" / "faithfulness.json").read_text())
+    jsonschema.validate(content, schema)
+    assert content["settings"]["several"]
+    assert content["num_units"] < content["num_cases"] == 12
+    truth = {row["case_id"]: row["label"] for row in read_csv(run.cohort)}
+    asked = {(case, name) for case, of_case in content["strips"].items() for name in of_case}
+    assert len(asked) == 2 * 12
+    assert {name.rpartition(" of ")[2] for _, name in asked} == {"above", "below"}
+    assert all(name.rpartition(" of ")[2] in truth[case].split("|") for case, name in asked)
+    case, name = next(one for one in sorted(asked) if one[1].startswith("relevance"))
+    about = json.loads(run.explanation(case, method=name).with_suffix(".json").read_text())
+    assert about["extra"]["trust"] == content["strips"][case][name]
+
+
 def test_the_report_names_labels_and_maps(run):
     page = run.report.read_text()
     assert "found 2 labels" in page

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitrail.errors import MethodError
+from vitrail.explain.intercept import Intercept, entered
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Request, gradients
-from vitrail.explain.tokens import Intercept, TokenWatch, entered
+from vitrail.explain.tokens import TokenWatch
 from vitrail.explain.trace import accumulation_dtype
 
 

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from vitrail.errors import MethodError
 from vitrail.explain.anatomy import fit_trace
+from vitrail.explain.intercept import entered
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.relevance import check_start_layer
 from vitrail.explain.request import Request, gradients
-from vitrail.explain.tokens import TokenWatch, entered
+from vitrail.explain.tokens import TokenWatch
 from vitrail.explain.trace import AttentionLayer, capture
 
 _POOLINGS = ("mean", "cls")

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from vitrail.errors import MethodError
 from vitrail.explain.anatomy import Anatomy
 from vitrail.explain.engine import question
+from vitrail.explain.intercept import entered
 from vitrail.explain.target import logits_of
-from vitrail.explain.tokens import Call, TokenWatch, entered
+from vitrail.explain.tokens import Call, TokenWatch
 
 _TOLERANCE = 1e-3
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from vitrail.errors import MethodError
 from vitrail.explain.folded import folded_attention
+from vitrail.explain.intercept import Intercept, entered
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Request, gradients
-from vitrail.explain.tokens import Intercept, TokenWatch, entered
+from vitrail.explain.tokens import TokenWatch
 from vitrail.explain.trace import accumulation_dtype
 
 VARIANTS = ("fullgrad_plus", "fullgrad", "input_x_gradient")

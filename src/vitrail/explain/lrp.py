@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.grad import conv2d_input
 
 from vitrail.errors import MethodError
+from vitrail.explain.intercept import entered
 from vitrail.explain.libra import ATTN_LRP, LIBRA, Corrected, Shares
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Request, gradients
-from vitrail.explain.tokens import entered
 from vitrail.explain.trace import accumulation_dtype
 
 Gammas = tuple[float, float]

@@ -1,4 +1,4 @@
-"""Leave tokens out of the sequence for real, where that is the same as masking them.
+"""Leave tokens out: masked everywhere, or really out of the sequence where that is the same.
 
 On models whose positions are added to the tokens before the first block, a token that is left out
 there is gone: every later layer is cheaper by it. The place is found by watching one pass, as the
@@ -9,10 +9,79 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vitrail.explain.tokens import Intercept, TokenWatch, entered
+from vitrail.errors import MethodError
+from vitrail.explain.anatomy import Anatomy
+from vitrail.explain.intercept import Intercept, entered
+from vitrail.explain.request import Request
+from vitrail.explain.target import logits_of
+from vitrail.explain.tokens import TokenWatch
+
+_SAME = 1e-5
+"""Largest difference, relative to the largest score, at which two ways count as the same."""
+
+
+def shorter_cut(request: Request, layout: Anatomy) -> int | None:
+    """Return where tokens can be left out of the sequence with the same answer, or None.
+
+    Nothing is assumed: both ways are tried on the first image, with a third of the patches left
+    out.
+    """
+    image = request.images[:1]
+    cut = first_block_call(request.model, image)
+    if cut is None:
+        return None
+    keep = torch.arange(layout.num_tokens).sub(layout.num_prefix_tokens).remainder(3).ne(1)
+    keep[: layout.num_prefix_tokens + 1] = True
+    masked = tokens_left_out(request.model, image, keep=keep[None], layout=layout)
+    try:
+        shorter = tokens_left_out(request.model, image, keep=keep[None], layout=layout, cut=cut)
+        first, second = (part.detach().float() for part in (logits_of(shorter), logits_of(masked)))
+    except Exception:  # noqa: BLE001 (a model may do anything with a length it never saw)
+        return None
+    return cut if bool((first - second).abs().max() <= _SAME * second.abs().max()) else None
+
+
+def tokens_left_out(
+    model: nn.Module,
+    images: Float[Tensor, "batch channel height width"],
+    *,
+    keep: Bool[Tensor, "batch token"],
+    layout: Anatomy,
+    cut: int | None = None,
+) -> Any:
+    """Run a model on images with only some of their tokens, and return its output.
+
+    Args:
+        model: In eval mode.
+        images: Whatever the model takes.
+        keep: Which tokens of each image take part; prefix tokens must.
+        layout: The model's tokens.
+        cut: From :func:`shorter_cut`, to leave the others out of the sequence (each image must then
+            keep equally many); None masks them as keys everywhere and leaves them out of pooling.
+
+    Raises:
+        MethodError: If no attention or, where tokens are pooled, no pooling was found to mask.
+    """
+    keep = keep.to(images.device)
+    if cut is not None:
+        with torch.no_grad(), entered(model, Shortened(cut, keep)):
+            return model(images)
+    mode = Dropped(keep, layout)
+    with torch.no_grad(), entered(model, mode):
+        output = model(images)
+    pools = layout.readout in {"patch_mean", "token_mean", "cls_and_patch_mean"}
+    if not mode.masked or (pools and not mode.pooled):
+        raise MethodError(
+            "model",
+            f"{mode.masked} attention calls and {mode.pooled} poolings were masked",
+            "every token must be left out of attention and of pooling",
+            "use 'occlusion', which hides pixels",
+        )
+    return output
 
 
 class Shortened(Intercept):
@@ -83,3 +152,96 @@ def first_block_call(
     start = watch.norms[0].input
     made = [number for number, result in enumerate(numbered.results, 1) if result is start]
     return made[0] if made else None
+
+
+class Dropped(Intercept):
+    """Masks tokens as keys of every attention, and leaves them out of means over tokens.
+
+    Args:
+        keep: Of each image of the batch, which tokens take part.
+        layout: The model's tokens.
+    """
+
+    def __init__(self, keep: Bool[Tensor, "batch token"], layout: Anatomy) -> None:
+        super().__init__()
+        self._keep = keep
+        self._layout = layout
+        self.masked = 0
+        self.pooled = 0
+
+    def call(
+        self,
+        func: Callable[..., Any],
+        name: str,
+        *,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Make the call without the dropped tokens."""
+        if func is F.scaled_dot_product_attention:
+            return self._attention(*args, **kwargs)
+        if name == "softmax" and args[0].ndim >= 3:
+            keep = self._columns(args[0].shape[-1])
+            if keep is not None:
+                self.masked += 1
+                return func(_hidden(args[0], keep), *args[1:], **kwargs)
+        if name == "mean" and self.num_heads is None and args[0].ndim == 3:
+            return self._mean(func, args=args, kwargs=kwargs)
+        return func(*args, **kwargs)
+
+    def _columns(self, tokens: int) -> Bool[Tensor, "batch key"] | None:
+        """Return which of ``tokens`` keys take part: of all tokens, or of the patches alone."""
+        if tokens == self._layout.num_tokens:
+            return self._keep
+        if tokens == self._layout.num_patches:
+            return self._keep[:, self._layout.num_prefix_tokens :]
+        return None
+
+    def _attention(  # noqa: PLR0917 (torch's signature)
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        *rest: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Attend to the kept keys only."""
+        keep = self._columns(key.shape[-2])
+        if keep is None or len(keep) != query.shape[0]:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask, *rest, **kwargs)
+        self.masked += 1
+        keep = keep[:, None, None, :]
+        if attn_mask is None:
+            mask = keep
+        elif attn_mask.dtype == torch.bool:
+            mask = attn_mask & keep
+        else:
+            mask = attn_mask.masked_fill(~keep, float("-inf"))
+        return F.scaled_dot_product_attention(query, key, value, mask, *rest, **kwargs)
+
+    def _mean(
+        self, func: Callable[..., Any], *, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        """Average the kept tokens only, if it is tokens that are averaged."""
+        axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        keep = self._columns(args[0].shape[1])
+        result: Tensor
+        axes = [axis] if isinstance(axis, int) else list(axis or ())
+        if axes not in ([1], [-2]) or keep is None or len(keep) != len(args[0]):
+            result = func(*args, **kwargs)
+            return result
+        self.pooled += 1
+        weights = keep.to(args[0].dtype).unsqueeze(-1)
+        keepdim = kwargs.get("keepdim", args[2] if len(args) > 2 else False)
+        result = (args[0] * weights).sum(dim=1, keepdim=keepdim)
+        counts = weights.sum(dim=1, keepdim=keepdim)
+        return result / counts
+
+
+def _hidden(scores: Tensor, keep: Bool[Tensor, "batch key"]) -> Tensor:
+    """Set the scores of left-out keys to minus infinity; leading axes are [batch, ...] in order."""
+    heads = scores.shape[0] // len(keep) if scores.ndim == 3 else 1
+    keep = keep.repeat_interleave(heads, dim=0)
+    shape = (len(keep), *(1,) * (scores.ndim - 2), keep.shape[1])
+    return scores.masked_fill(~keep.view(shape), float("-inf"))

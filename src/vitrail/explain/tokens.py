@@ -5,72 +5,19 @@ the same order: a norm of the tokens, then attention. A ``TorchFunctionMode`` th
 the input of every block without a hook and without a name.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from vitrail.errors import MethodError
 from vitrail.explain.anatomy import Anatomy
-from vitrail.explain.trace import is_compiled, plain_multi_head_attention
+from vitrail.explain.intercept import Intercept
 
 _NORMS = frozenset({"layer_norm", "rms_norm"})
-
-
-class Intercept(TorchFunctionMode):
-    """A mode that sees every call by name, also inside torch's own multi-head attention.
-
-    Attributes:
-        sequence_first: Whether the call at hand is inside it, where tokens come before the batch.
-    """
-
-    sequence_first = False
-
-    def __torch_function__(  # noqa: PLR0917 (torch's signature)
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Hand the call to :meth:`call`."""
-        kwargs = kwargs or {}
-        if func is not F.multi_head_attention_forward:
-            return self.call(func, getattr(func, "__name__", ""), args=args, kwargs=kwargs)
-        self.sequence_first = True
-        try:
-            with self:
-                return plain_multi_head_attention(*args, **kwargs)
-        finally:
-            self.sequence_first = False
-
-    def call(
-        self,
-        func: Callable[..., Any],
-        name: str,
-        *,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Make the call, or another one in its place."""
-        raise NotImplementedError
-
-
-@contextmanager
-def entered(model: nn.Module, *modes: TorchFunctionMode) -> Iterator[None]:
-    """Enter modes, the last one innermost (it sees calls first); compiled models run eagerly."""
-    with ExitStack() as stack:
-        if is_compiled(model):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for mode in modes:
-            stack.enter_context(mode)
-        yield
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -156,7 +103,7 @@ class TokenWatch(Intercept):
                 args=args,
                 kwargs=kwargs,
                 output=result,
-                sequence_first=self.sequence_first,
+                sequence_first=self.num_heads is not None,
             )
             self.calls.append(noted)
             if name in _NORMS and result.ndim == 3:
@@ -169,7 +116,7 @@ class TokenWatch(Intercept):
             if self._norm is not None:
                 self.norms.append(self._norm)
             self._norm = None
-        if self.norms and isinstance(result, Tensor) and not self.sequence_first:
+        if self.norms and isinstance(result, Tensor) and self.num_heads is None:
             self.last = result if result.shape == self.norms[0].output.shape else self.last
         return result
 

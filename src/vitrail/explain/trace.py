@@ -7,18 +7,16 @@ patched class. Fused attention stays fused; rows of attention are recomputed fro
 keys on demand.
 """
 
-import types
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from vitrail.errors import CaptureError
 from vitrail.explain.folded import folded_attention
+from vitrail.explain.intercept import Intercept, entered
 from vitrail.explain.layer import AttentionLayer, AttentionTrace, accumulation_dtype
 
 __all__ = ["AttentionLayer", "AttentionTrace", "accumulation_dtype", "capture"]
@@ -28,14 +26,6 @@ _KEEPS_ATTENTION = frozenset({"dropout", "to", "type", "type_as", "float", "cont
 _PROJECTIONS = frozenset({"linear", "conv1d", "conv2d"})
 _PRODUCT = frozenset({"matmul", "__matmul__", "bmm", "einsum"})
 _FOREIGN = ("flash_attn", "flash_attention", "flex_attention", "efficient_attention", "sageattn")
-
-plain_multi_head_attention = types.FunctionType(
-    F.multi_head_attention_forward.__code__,
-    {**vars(F), "has_torch_function": lambda _: False},
-    "multi_head_attention_forward",
-    F.multi_head_attention_forward.__defaults__,
-)
-"""A private copy that never asks for overrides: torch's own would call the mode back for ever."""
 
 
 @contextmanager
@@ -67,10 +57,7 @@ def capture(
         torch.Size([1, 2, 5, 5])
     """
     recorder = _Recorder(model, keep_output=keep_output, fold_targets=fold_targets)
-    with ExitStack() as stack:
-        if is_compiled(model):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(recorder)
+    with entered(model, recorder):
         try:
             yield recorder.trace
         except RuntimeError as error:
@@ -81,16 +68,7 @@ def capture(
     recorder.finish()
 
 
-def is_compiled(model: nn.Module) -> bool:
-    """Tell whether any part of the model was given to ``torch.compile``."""
-    return any(
-        "_orig_mod" in vars(module).get("_modules", {})
-        or getattr(module, "_compiled_call_impl", None) is not None
-        for module in model.modules()
-    )
-
-
-class _Recorder(TorchFunctionMode):
+class _Recorder(Intercept):
     """The mode itself: it calls every function as it came and notes the attention among them."""
 
     def __init__(self, model: nn.Module, *, keep_output: bool, fold_targets: bool) -> None:
@@ -100,24 +78,20 @@ class _Recorder(TorchFunctionMode):
         self._keep_output = keep_output
         self._fold_targets = fold_targets
         self._matrices: dict[int, Tensor] = {}
-        self._num_heads: int | None = None
         self._projection: Tensor | None = None
         self._seen: set[int] = set()
 
-    def __torch_function__(  # noqa: PLR0917 (torch's signature)
+    def call(
         self,
         func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        name: str,
+        *,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
-        """Call ``func`` and note what it was."""
-        kwargs = kwargs or {}
+        """Make the call and note what it was."""
         if func is F.scaled_dot_product_attention:
             return self._fused(*args, **kwargs)
-        if func is F.multi_head_attention_forward:
-            return self._multi_head(*args, **kwargs)
-        name = getattr(func, "__name__", "")
         if type(func).__module__.startswith(("torch._ops", "torch._higher_order_ops")) and any(
             kernel in str(func) for kernel in _FOREIGN
         ):
@@ -154,7 +128,7 @@ class _Recorder(TorchFunctionMode):
             return
         del self._matrices[id(matrix)]
         if matrix.ndim == 3:
-            heads = self._num_heads or 1
+            heads = self.num_heads or 1
             matrix, value = (part.unflatten(0, (-1, heads)) for part in (matrix, value))
         self._add(
             AttentionLayer(
@@ -209,15 +183,6 @@ class _Recorder(TorchFunctionMode):
             )
         )
         return output
-
-    def _multi_head(self, *args: Any, **kwargs: Any) -> Any:
-        """Run torch's own multi-head attention with the mode on, so that its inside is seen."""
-        self._num_heads = kwargs.get("num_heads", args[4] if len(args) > 4 else None)
-        try:
-            with self:
-                return plain_multi_head_attention(*args, **kwargs)
-        finally:
-            self._num_heads = None
 
     def _add(self, layer: AttentionLayer) -> None:
         """Append a layer, refusing one whose projection fed another before."""

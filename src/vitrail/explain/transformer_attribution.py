@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from vitrail.errors import MethodError
 from vitrail.explain.anatomy import fit_trace
+from vitrail.explain.intercept import Intercept, entered
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.relevance import blocks, check_start_layer
 from vitrail.explain.request import Request, gradients
-from vitrail.explain.tokens import Intercept, entered
 from vitrail.explain.trace import AttentionLayer, capture
 
 _UNCHANGED = frozenset(

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitrail.errors import MethodError
+from vitrail.explain.intercept import entered
 from vitrail.explain.request import Request
 from vitrail.explain.target import Selection
-from vitrail.explain.tokens import entered
 
 Batch = Float[Tensor, "batch channel height width"]
 

@@ -84,7 +84,8 @@ def bench(
         methods: Names in :func:`vitrail.explain.methods`; those that cannot serve this model are
             listed with the reason.
         masks: What a person drew, on the pictures as the model sees them; none without.
-        groups: Patient of each picture: intervals are made over them.
+        groups: Patient of each picture: intervals are made over them. Where a picture is explained
+            for several labels, at least the picture (``settings.unit``).
         settings: What is tested, and how.
         progress: Told of every test.
 
@@ -132,6 +133,9 @@ def _prepare(
         logits = torch.cat([logits_of(model(part)) for part in torch.split(images, 32)])
     chosen = logits.argmax(dim=1).cpu().numpy() if targets is None else np.asarray(targets)
     chosen = chosen[: len(images)].astype(np.int64)
+    present = (logits > 0).cpu().numpy() if settings.several else None
+    if present is not None:
+        present[np.arange(len(chosen)), chosen] = True
     grid = native_grid(model, images[:1])
     explainers = {
         name: MethodExplainer(
@@ -148,7 +152,7 @@ def _prepare(
     maps |= {name: draw(model, images, targets=chosen) for name, draw in controls.items()}
     return Suite(
         model=model, images=images, targets=chosen, settings=settings, explainers=explainers,
-        controls=controls, explained=explained, maps=maps, progress=no_progress,
+        controls=controls, explained=explained, maps=maps, progress=no_progress, present=present,
     )  # fmt: skip
 
 
@@ -186,7 +190,9 @@ def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Ben
     seed = work.settings.hiding.seed
     values = work.values | over_controls(work)
     pointing = [key for key in values if key[0].startswith("pointing_score")]
-    cells = mean_estimates(values, clusters=patients, proportions=pointing, seed=seed)
+    cells = mean_estimates(
+        values, clusters=patients, proportions=pointing, unit=work.settings.unit, seed=seed
+    )
     tables: dict[str, dict[str, Estimate]] = {}
     for (test, name), cell in cells.items():
         tables.setdefault(test, {})[name] = cell
@@ -200,7 +206,7 @@ def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Ben
     order = tuple(sorted(work.explainers, key=lambda name: ranks[name].mean))
     specific = {name: name in order and all_methods()[name].class_specific for name in work.maps}
     return Bench(
-        unit="image" if groups is None else "patient",
+        unit="image" if groups is None else work.settings.unit,
         num_cases=cases,
         num_units=len(set(names)),
         methods=order,
@@ -244,11 +250,11 @@ def _warnings(work: Suite, units: int, *, plan: Forecast) -> tuple[str, ...]:
         said.append(f"Only {units} patients or pictures: the intervals are guesses.")
     if work.settings.budget_s is not None:
         said.append(f"{plan.cases} cases fit into the budget of {work.settings.budget_s:.0f} s.")
-    if len(work.few) < len(work.images):
+    if len(work.sample) < len(work.images):
         said.append(
-            f"Stability, randomization and every imputer but the first were asked of "
-            f"{len(work.few)} of the {len(work.images)} pictures (each cell has its n); --thorough "
-            "asks all."
+            "Stability, randomization and every imputer but the first were asked of "
+            f"{len(work.sample)} of the {len(work.images)} pictures (each cell has its n); "
+            "--thorough asks all."
         )
     if work.masks is not None:
         said.append("Agreement with masks is plausibility, not faithfulness.")
@@ -268,6 +274,7 @@ def _settings(work: Suite, plan: Forecast) -> dict[str, object]:
         "budget_s": chosen.budget_s,
         "parameters": {name: dict(own) for name, own in chosen.parameters.items()},
         "thorough": chosen.thorough,
+        "several": chosen.several,
         "protocols": list(chosen.protocols),
         "forecast_seconds": round(plan.seconds, 1),
     }

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
@@ -87,12 +87,23 @@ def class_contrast(
     return contrast
 
 
-def mosaic_pairs(targets: Int[np.ndarray, " case"], *, seed: int = 0) -> Int[np.ndarray, "pair 2"]:
-    """Pair each picture with one of another class, at random; empty if there is one class."""
+def mosaic_pairs(
+    targets: Int[np.ndarray, " case"],
+    *,
+    present: Bool[np.ndarray, "case class"] | None = None,
+    seed: int = 0,
+) -> Int[np.ndarray, "pair 2"]:
+    """Pair each picture with one that is not of its class, at random; empty if there is none.
+
+    Args:
+        targets: Class of each picture.
+        present: Which labels each picture shows, where it can have several; by default its target.
+        seed: Of the pairs.
+    """
     generator = np.random.default_rng(seed)
     pairs = []
     for case, target in enumerate(targets):
-        others = np.flatnonzero(targets != target)
+        others = np.flatnonzero(targets != target if present is None else ~present[:, target])
         if len(others):
             pairs.append((case, int(generator.choice(others))))
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
@@ -116,6 +127,7 @@ def mosaic_score(
     *,
     method: Explain,
     targets: Int[np.ndarray, " case"],
+    present: Bool[np.ndarray, "case class"] | None = None,
     seed: int = 0,
 ) -> Float[np.ndarray, " case"]:
     """Return the share of two mosaics' positive evidence that lies on the picture of its class.
@@ -125,6 +137,7 @@ def mosaic_score(
         images: Pictures of more than one class.
         method: The explainer.
         targets: Class of each picture.
+        present: As of :func:`mosaic_pairs`.
         seed: Of the pairs.
 
     Returns:
@@ -138,7 +151,7 @@ def mosaic_score(
         pays.
     """
     found = np.full(len(images), np.nan)
-    pairs = mosaic_pairs(targets, seed=seed)
+    pairs = mosaic_pairs(targets, present=present, seed=seed)
     if not len(pairs):
         return found
     canvas = mosaics(images, pairs)

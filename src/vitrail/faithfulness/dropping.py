@@ -2,7 +2,7 @@
 
 Tokens are masked as keys everywhere and left out of pooling, or, where a trial on the first picture
 shows that this is the same, really left out of the sequence
-(:func:`~vitrail.explain.occlusion.shorter_cut`). Variants that keep equally many tokens share a
+(:func:`~vitrail.explain.shortening.shorter_cut`). Variants that keep equally many tokens share a
 pass, whatever picture they are of.
 """
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from vitrail.errors import MethodError
 from vitrail.explain.batches import in_batches
-from vitrail.explain.occlusion import shorter_cut, tokens_left_out
 from vitrail.explain.request import Request
+from vitrail.explain.shortening import shorter_cut, tokens_left_out
 from vitrail.explain.target import Selection, logits_of
 
 

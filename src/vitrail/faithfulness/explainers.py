@@ -84,7 +84,9 @@ def control_explainers(grid_size: tuple[int, int], *, seed: int = 0) -> dict[str
     return {name: control_explainer(name, grid_size, seed=seed) for name in CONTROLS}
 
 
-def on_grid(maps: Maps, grid_size: tuple[int, int]) -> Maps:
+def on_grid(
+    maps: Maps, grid_size: tuple[int, int]
+) -> Float[np.ndarray, "case grid_row grid_column"]:
     """Return maps on a grid; maps of another one are stretched smoothly."""
     if maps.shape[1:] == grid_size:
         return maps

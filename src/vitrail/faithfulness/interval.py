@@ -24,6 +24,7 @@ def mean_estimates(
     weights: Mapping[Key, Values] | None = None,
     clusters: Int[np.ndarray, " case"] | None = None,
     proportions: Collection[Key] = (),
+    unit: Unit = "patient",
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[Key, Estimate]:
@@ -34,6 +35,7 @@ def mean_estimates(
         weights: How many things each case's number stands for; by default one.
         clusters: Patient of each case, numbered from 0 without a gap; by default each case is one.
         proportions: Keys whose numbers count successes.
+        unit: What clusters are.
         resamples: Of the bootstrap.
         seed: Of the resampling.
 
@@ -42,7 +44,7 @@ def mean_estimates(
         the same number no interval can be resampled: proportions get Wilson's, others none.
     """
     first = next(iter(values.values()))
-    unit: Unit = "image" if clusters is None else "patient"
+    unit = "image" if clusters is None else unit
     clusters = np.arange(len(first)) if clusters is None else clusters
     counts = {
         key: np.isfinite(found) * (1.0 if weights is None else weights[key])

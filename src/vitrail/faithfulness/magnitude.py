@@ -32,6 +32,7 @@ def saco_scores(
     targets: Int[np.ndarray, " case"],
     groups: int = GROUPS,
     hiding: Hiding = Hiding(),  # noqa: B008 (frozen)
+    several: bool = False,
 ) -> Float[np.ndarray, "method case"]:
     """Measure the salience-guided faithfulness coefficient, in [-1, 1]; 0 for a constant map.
 
@@ -47,6 +48,7 @@ def saco_scores(
         targets: Class whose probability is followed.
         groups: How many.
         hiding: How a group is hidden.
+        several: As of :func:`~vitrail.faithfulness.removal.quantities`.
 
     Source: wu2024saco, algorithm 1.
 
@@ -62,9 +64,8 @@ def saco_scores(
         hidden = np.zeros((1 + sum(map(len, parts)), grid[0] * grid[1]), dtype=bool)
         for variant, part in enumerate((one for some in parts for one in some), start=1):
             hidden[variant, part] = True
-        kept = quantities(ask_once(ask, hidden, case=case, grid=grid)[0], int(target))[
-            "probability"
-        ]
+        logits, _ = ask_once(ask, hidden, case=case, grid=grid)
+        kept = quantities(logits, int(target), several=several)["probability"]
         lost = (kept[0] - kept[1:]).reshape(len(maps), -1)
         for method, some in enumerate(parts):
             salience = np.array([maps[method, case].ravel()[part].sum() for part in some])

@@ -59,7 +59,9 @@ class Strip:
         gain_over_random: Removal gain of this map; a random one has 0 on average.
         gain_low: Lower end of the method's interval over all pictures.
         gain_high: Its upper end.
-        stability: Mean rank correlation under shifts, a flip and noise.
+        stability: Mean rank correlation under shifts, a flip and noise; None where this picture was
+            not among those that were changed.
+        stability_of_method: Its mean over those that were.
         randomization_passed: Of the method; None if not tested.
         completeness_error: Relative; None where the method does not promise it.
         prefix_share: Share of the scores on prefix tokens.
@@ -74,6 +76,7 @@ class Strip:
     randomization_passed: bool | None
     completeness_error: float | None
     prefix_share: float | None
+    stability_of_method: float | None = None
     fails: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:

@@ -77,6 +77,7 @@ def removal_curves(
     targets: Int[np.ndarray, " case"],
     hiding: Hiding = Hiding(),  # noqa: B008 (frozen)
     fractions: Sequence[float] = FRACTIONS,
+    several: bool = False,
     progress: Progress = no_progress,
 ) -> RemovalCurves:
     """Hide patches in the order of maps, most and least relevant first.
@@ -89,6 +90,7 @@ def removal_curves(
             ``accuracy`` is 1 where the decision is this class.
         hiding: What stands where a patch was.
         fractions: Share of hidden patches at each step, rising.
+        several: As of :func:`quantities`.
         progress: Told after every picture.
 
     Raises:
@@ -107,7 +109,7 @@ def removal_curves(
         hidden = np.stack([_hidden(orders, counts), _hidden(orders[..., ::-1], counts)])
         logits, asked = ask_once(ask, hidden.reshape(-1, grid[0] * grid[1]), case=case, grid=grid)
         forwards += asked
-        answers = quantities(logits, int(targets[case]))
+        answers = quantities(logits, int(targets[case]), several=several)
         shape = (2, len(maps), orders.shape[1], len(steps))
         heights.append({k: part.reshape(shape).mean(axis=2) for k, part in answers.items()})
         progress(f"removal, {hiding.imputer}", done=case + 1, total=len(images))
@@ -150,9 +152,19 @@ def ask_once(
 
 
 def quantities(
-    logits: Float[np.ndarray, "variant class"], target: int
+    logits: Float[np.ndarray, "variant class"], target: int, *, several: bool = False
 ) -> dict[Quantity, Float[np.ndarray, " variant"]]:
-    """Return the target's probability, logit, and whether it is the decision."""
+    """Return the target's probability, logit, and whether it is the decision.
+
+    Args:
+        logits: Of each variant.
+        target: The class.
+        several: Whether a picture can have several labels: the target's probability is then the
+            sigmoid of its logit, and it is a decision by itself.
+    """
+    if several:
+        own = logits[:, target]
+        logits, target = np.stack([np.zeros_like(own), own], axis=1), 1
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return {
         "probability": odds[:, target] / odds.sum(axis=1),
@@ -204,6 +216,7 @@ def rise_areas(
     maps: Maps,
     targets: Int[np.ndarray, " case"],
     hiding: Hiding = Hiding(),  # noqa: B008 (frozen)
+    several: bool = False,
 ) -> Rise:
     """Measure deletion (to black) and insertion (into the blurred picture) of probability.
 
@@ -222,6 +235,7 @@ def rise_areas(
             targets=targets,
             hiding=replace(hiding, imputer=imputer),
             fractions=ALL_FRACTIONS,
+            several=several,
         )
         for imputer in imputers
     )
@@ -251,6 +265,7 @@ def chefer_areas(
     maps: Maps,
     targets: Int[np.ndarray, " case"],
     hiding: Hiding = Hiding(),  # noqa: B008 (frozen)
+    several: bool = False,
 ) -> Perturbation:
     """Measure positive and negative perturbation: accuracy, trapezoid over 0…0.9, times 100.
 
@@ -260,7 +275,7 @@ def chefer_areas(
     """
     black = replace(hiding, imputer="black")
     curves = removal_curves(
-        model, images, maps=maps, targets=targets, hiding=black, fractions=TENTHS
+        model, images, maps=maps, targets=targets, hiding=black, fractions=TENTHS, several=several
     )
     return Perturbation(
         positive=100 * np.trapezoid(curves.most["accuracy"], curves.fractions, axis=-1),

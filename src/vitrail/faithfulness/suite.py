@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from vitrail.errors import CaptureError, InputError
 from vitrail.explain import methods as all_methods
-from vitrail.faithfulness.contrast import Explain, class_contrast, mosaic_score
+from vitrail.faithfulness.contrast import Explain, class_contrast, mosaic_pairs, mosaic_score
 from vitrail.faithfulness.explainers import Explained, MethodExplainer
 from vitrail.faithfulness.imputers import Ask, Hiding, Imputer, asker
+from vitrail.faithfulness.interval import Unit
 from vitrail.faithfulness.magnitude import (
     GROUPS,
     PAPER_GROUPS,
@@ -67,8 +68,8 @@ LOCALIZATION = {
 }
 
 FEW_CASES = 24
-"""Pictures at most of the tests that describe or disqualify a method and do not rank it alone:
-stability, randomization, and removal under every imputer but the first."""
+"""Pictures at most of the tests that describe a method, disqualify it, or hold the first imputer
+against another: stability, randomization, removal under every imputer but the first."""
 
 Values = dict[tuple[str, str], Float[np.ndarray, " case"]]
 """(test, method) → a number a case."""
@@ -85,6 +86,8 @@ class BenchSettings:
         budget_s: Seconds that everything may take: cases are left out to fit; None is no limit.
         thorough: Ten heights of the removal curves instead of six, ten groups of SaCo instead of
             five, and every test on every picture.
+        several: Whether a picture can have several labels, each with a probability of its own.
+        unit: What groups are: patients, or pictures where one is explained for several labels.
         parameters: Of methods, by name.
     """
 
@@ -93,6 +96,8 @@ class BenchSettings:
     hiding: Hiding = field(default_factory=Hiding)
     budget_s: float | None = None
     thorough: bool = False
+    several: bool = False
+    unit: Unit = "patient"
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -125,6 +130,7 @@ class Suite:
         model: In eval mode.
         images: Pictures.
         targets: Class of each.
+        present: Which labels the model finds in each, where it can have several.
         settings: What is tested.
         explainers: Methods by name.
         controls: Controls by name.
@@ -149,6 +155,7 @@ class Suite:
     maps: dict[str, Float[np.ndarray, "case row column"]]
     progress: Progress = no_progress
     masks: Bool[np.ndarray, "case height width"] | None = None
+    present: Bool[np.ndarray, "case class"] | None = None
     values: Values = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     curves: list[RemovalCurves] = field(default_factory=list)
@@ -166,7 +173,7 @@ class Suite:
         return np.stack(list(self.maps.values()))
 
     @property
-    def few(self) -> Int[np.ndarray, " some"]:
+    def sample(self) -> Int[np.ndarray, " some"]:
         """Places of the pictures of the tests that are not made on all, evenly spread."""
         cases = len(self.images)
         places = np.linspace(0, cases - 1, min(cases, self.settings.few))
@@ -209,7 +216,7 @@ def allowed_imputers(
 def _removal(work: Suite) -> None:
     """Hide patches under every imputer that the model allows: the first for all pictures."""
     for place, imputer in enumerate(work.asks):
-        some = work.few if place else np.arange(len(work.images))
+        some = work.sample if place else np.arange(len(work.images))
         found = removal_curves(
             work.model,
             work.images[torch.from_numpy(some)],
@@ -217,6 +224,7 @@ def _removal(work: Suite) -> None:
             targets=work.targets[some],
             hiding=replace(work.settings.hiding, imputer=imputer),
             fractions=work.settings.fractions,
+            several=work.settings.several,
             progress=work.progress,
         )
         most, least = (
@@ -235,7 +243,7 @@ def _rise(work: Suite) -> None:
     """Measure insertion and deletion."""
     areas = rise_areas(
         work.model, work.images, maps=work.stacked, targets=work.targets,
-        hiding=work.settings.hiding,
+        hiding=work.settings.hiding, several=work.settings.several,
     )  # fmt: skip
     _put(work, "deletion_error", numbers=areas.deletion_error)
     _put(work, "insertion_score", numbers=areas.insertion_score)
@@ -245,7 +253,7 @@ def _chefer(work: Suite) -> None:
     """Measure positive and negative perturbation."""
     areas = chefer_areas(
         work.model, work.images, maps=work.stacked, targets=work.targets,
-        hiding=work.settings.hiding,
+        hiding=work.settings.hiding, several=work.settings.several,
     )  # fmt: skip
     _put(work, "positive_perturbation_error", numbers=areas.positive)
     _put(work, "negative_perturbation_score", numbers=areas.negative)
@@ -265,7 +273,7 @@ def _saco(work: Suite) -> None:
     """Compare groups of patches."""
     scores = saco_scores(
         work.model, work.images, maps=work.stacked, targets=work.targets,
-        groups=work.settings.groups, hiding=_hiding(work),
+        groups=work.settings.groups, hiding=_hiding(work), several=work.settings.several,
     )  # fmt: skip
     _put(work, "saco_score", numbers=scores)
 
@@ -294,19 +302,19 @@ def _contrast(work: Suite) -> None:
 
 def _mosaic(work: Suite) -> None:
     """Ask for one of two pictures on one canvas."""
-    if len(np.unique(work.targets)) < 2:
+    if not len(mosaic_pairs(work.targets, present=work.present)):
         work.refused["mosaic_score"] = "all pictures have one target class; give pictures of two"
         return
     for name, method in work.functions.items():
         work.values["mosaic_score", name] = mosaic_score(
-            work.model, work.images, method=method, targets=work.targets,
+            work.model, work.images, method=method, targets=work.targets, present=work.present,
             seed=work.settings.hiding.seed,
         )  # fmt: skip
 
 
 def _stability(work: Suite) -> None:
     """Change a few pictures a little."""
-    some = work.few
+    some = work.sample
     images, targets = work.images[torch.from_numpy(some)], work.targets[some]
     for name, method in work.functions.items():
         found = stability(
@@ -319,7 +327,7 @@ def _stability(work: Suite) -> None:
 
 def _randomization(work: Suite) -> None:
     """Shuffle all weights in copies; a shuffled model that breaks a method says nothing of it."""
-    some = work.few
+    some = work.sample
     images, targets = work.images[torch.from_numpy(some)], work.targets[some]
     ignorant = shuffled_models(work.model, seed=work.settings.hiding.seed)
     for name, method in work.functions.items():

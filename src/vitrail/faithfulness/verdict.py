@@ -93,6 +93,7 @@ def strips(work: Suite, tables: Tables, *, passed: Mapping[str, bool]) -> list[d
         for name, explained in work.explained.items():
             over, own = tables.get(gain, {}).get(name), work.values.get((gain, name))
             steady = work.values.get(("stability_score", name))
+            mean = tables.get("stability_score", {}).get(name)
             constant = ["the map is constant"] if np.ptp(explained.maps[case]) == 0 else []
             found[-1][name] = Strip(
                 class_specific=all_methods()[name].class_specific,
@@ -100,6 +101,7 @@ def strips(work: Suite, tables: Tables, *, passed: Mapping[str, bool]) -> list[d
                 gain_low=_known(over.low) if over is not None else None,
                 gain_high=_known(over.high) if over is not None else None,
                 stability=_known(steady[case]) if steady is not None else None,
+                stability_of_method=_known(mean.value) if mean is not None else None,
                 randomization_passed=passed.get(name),
                 completeness_error=_known(explained.completeness_error[case]),
                 prefix_share=_known(explained.prefix_share[case]),

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from PIL import Image
 from torch import nn
 
@@ -27,7 +27,7 @@ from vitrail.pipeline.choices import read_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.train import dataset
 from vitrail.records import Preprocessing, Progress, no_progress
-from vitrail.runfolder import RunFolder, read_json, write_json
+from vitrail.runfolder import RunFolder, file_name, read_json, write_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def bench_run(
 
     Raises:
         RunFolderError: If something is missing; the message names the verb that makes it.
-        InputError: If no method can serve the model.
+        InputError: If no method can serve the model, or no test case has a label to explain.
     """
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
@@ -102,18 +102,27 @@ def bench_run(
     groups = folds.groups
     tested = dataset(cohort, folds.each[0], plan=plan, part="test", cache=run.cache)
 
-    order = np.random.default_rng(0).permutation(len(tested))[: asked.cases]
+    questions = _questions(tested, asked)
+    if not questions:
+        raise InputError(
+            "--target",
+            f"{asked.target!r} of {len(tested)} test cases",
+            "there must be a test case that has a label",
+            "pass --target predicted, or give the test part cases",
+        )
 
     def work() -> Result:
         model = bundle.load(folder).model
-        found = _tested(tested, model, order=order, groups=groups, asked=asked, progress=progress)
-        names = [tested.cases[place].case_id for place in order][: found.num_cases]
+        found = _tested(
+            tested, model, questions=questions, groups=groups, asked=asked, progress=progress
+        )
+        strips = _strips(tested, questions, found=found)
         weights = cast("dict[str, Any]", read_json(description))["weights_sha256"]
         settings = {**found.settings, "target": asked.target}
-        content = {**found.to_json(names), "settings": settings}
+        content = {**found.to_json(), "settings": settings, "strips": strips}
         content |= {"model": "vit", "weights_sha256": weights}
         write_json(run.faithfulness, content)
-        _mark(run, found, names, chosen=plan.explanation.value)
+        _mark(run, strips, chosen=plan.explanation.value)
         return {"faithfulness": str(run.faithfulness), "summary": sentences(found)}
 
     return stage(
@@ -126,32 +135,72 @@ def bench_run(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """A picture and the class that is explained: None for the predicted one."""
+
+    place: int
+    target: int | None = None
+
+
+def _questions(tested: PictureDataset, asked: Asked) -> list[_Question]:
+    """Draw pictures; a picture that has several labels is asked about each."""
+    order = np.random.default_rng(0).permutation(len(tested)).tolist()
+    if asked.target == "predicted":
+        return [_Question(place=place) for place in order[: asked.cases]]
+    return [
+        _Question(place=place, target=int(target))
+        for place in order
+        for target in (
+            np.flatnonzero(tested.labels[place]) if tested.multi_label else [tested.labels[place]]
+        )
+    ][: asked.cases]
+
+
+def _strips(
+    tested: PictureDataset, questions: Sequence[_Question], *, found: Bench
+) -> dict[str, dict[str, object]]:
+    """Lay out the strips by case and, as maps are named, by method, with the label if several."""
+    strips: dict[str, dict[str, object]] = {}
+    for one, of_case in zip(questions, found.strips, strict=False):
+        several = tested.multi_label and one.target is not None
+        suffix = f" of {tested.classes[one.target]}" if several and one.target is not None else ""
+        known = strips.setdefault(tested.cases[one.place].case_id, {})
+        known |= {f"{name}{suffix}": strip.to_json() for name, strip in of_case.items()}
+    return strips
+
+
 def _tested(
     tested: PictureDataset,
     model: nn.Module,
     *,
-    order: Int[np.ndarray, " case"],
+    questions: Sequence[_Question],
     groups: Mapping[str, str],
     asked: Asked,
     progress: Progress,
 ) -> Bench:
     """Run the bench on some test cases."""
-    cases = [tested.cases[place] for place in order]
+    cases = [tested.cases[one.place] for one in questions]
     by_patient = analysis_unit(cases) == "patient"
+    named = [one.target for one in questions if one.target is not None]
+    names = [case.case_id for case in cases]
+    again = len(set(names)) < len(names)
     settings = BenchSettings(
         tests=asked.tests,
         imputers=asked.imputers,
         hiding=Hiding(black=_black(tested.preprocessing)),
         budget_s=asked.budget_s,
         thorough=asked.thorough,
+        several=tested.multi_label,
+        unit="patient" if by_patient else "image",
     )
     return bench(
         model,
-        torch.stack([tested[int(place)][0] for place in order]),
-        targets=[tested.labels[place] for place in order] if asked.target == "label" else None,
+        torch.stack([tested[one.place][0] for one in questions]),
+        targets=named or None,
         methods=asked.methods,
-        masks=_masks(tested, order),
-        groups=[groups[case.case_id] for case in cases] if by_patient else None,
+        masks=_masks(tested, [one.place for one in questions]),
+        groups=[groups[name] for name in names] if by_patient else names if again else None,
         settings=settings,
         progress=progress,
     )
@@ -165,7 +214,7 @@ def _black(preprocessing: Preprocessing) -> tuple[float, ...]:
 
 
 def _masks(
-    tested: PictureDataset, order: Int[np.ndarray, " case"]
+    tested: PictureDataset, order: Sequence[int]
 ) -> Bool[np.ndarray, "case mask_row mask_column"] | None:
     """Return the masks on the model's input, empty where a case has none; None without any."""
     cases = [tested.cases[place] for place in order]
@@ -175,7 +224,7 @@ def _masks(
     masks = np.zeros((len(cases), rows, columns), dtype=bool)
     for mask, case, place in zip(masks, cases, order, strict=True):
         if case.mask and isinstance(tested, VolumeDataset):
-            mask[:] = tested.mask(int(place))
+            mask[:] = tested.mask(place)
         elif case.mask:
             mask[:] = placed(tested.root / case.mask, tested.preprocessing)
     return masks
@@ -192,15 +241,15 @@ def placed(path: Path, preprocessing: Preprocessing) -> Bool[np.ndarray, "mask_r
     return mask
 
 
-def _mark(run: RunFolder, found: Bench, case_ids: Sequence[str], *, chosen: str) -> None:
+def _mark(run: RunFolder, strips: Mapping[str, Mapping[str, object]], *, chosen: str) -> None:
     """Write each map's strip into its own record, where the map is in the run folder."""
-    for case_id, strips in zip(case_ids, found.strips, strict=True):
-        for method, strip in strips.items():
-            shown = None if method == chosen else method
+    for case_id, of_case in strips.items():
+        for method, strip in of_case.items():
+            shown = None if method == chosen else file_name(method)
             beside = run.explanation(case_id, method=shown).with_suffix(".json")
             if beside.exists():
                 content = cast("dict[str, Any]", read_json(beside))
-                content["extra"] = {**content.get("extra", {}), "trust": strip.to_json()}
+                content["extra"] = {**content.get("extra", {}), "trust": strip}
                 write_json(beside, content)
 
 

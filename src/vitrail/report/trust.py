@@ -53,6 +53,8 @@ def _facts(one: Object) -> Iterator[tuple[str, str]]:
         yield "gain over random", f"{text} (method: {span})" if span else text
     if _is_number(one.get("stability")):
         yield "stability", number(one["stability"], digits=2)
+    elif _is_number(one.get("stability_of_method")):
+        yield "stability", f"{number(one['stability_of_method'], digits=2)} (mean of the method)"
     if one.get("randomization_passed") is not None:
         yield "randomization", "passed" if one["randomization_passed"] else "failed"
     if _is_number(one.get("completeness_error")):

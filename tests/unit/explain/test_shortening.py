@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from vitrail.explain.occlusion import shorter_cut, tokens_left_out
 from vitrail.explain.request import Request
+from vitrail.explain.shortening import shorter_cut, tokens_left_out
 from vitrail.explain.target import Selection
 
 SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 2, "patch_size": 8, "img_size": 32}

@@ -166,6 +166,9 @@ def test_stability_randomization_and_further_imputers_are_asked_of_a_few_picture
     assert {asked[test] for test in ("removal_gain/token_drop", "saco_score")} == {4}
     steady = [strips["relevance"].stability is None for strips in found.strips]
     assert steady == [False, True, True, False]
+    mean = found.tables["stability_score"]["relevance"].value
+    assert all(one["relevance"].stability_of_method == pytest.approx(mean, abs=1e-5)
+               for one in found.strips)  # fmt: skip
     assert any("asked of 2 of the 4 pictures" in sentence for sentence in found.warnings)
     assert found.settings["protocols"] == ["removal-2", "saco-2", "randomization-2"]
 

@@ -76,3 +76,9 @@ def test_one_class_alone_has_no_mosaics(linear):
     model, images, _ = linear
     found = mosaic_score(model, images, method=exact, targets=np.zeros(5, dtype=int))
     assert np.isnan(found).all()
+
+
+def test_a_picture_that_also_shows_the_label_is_no_partner_in_a_mosaic():
+    present = np.array([[True, False], [True, True], [False, True]])
+    pairs = mosaic_pairs(np.array([0, 1, 1]), present=present, seed=0)
+    assert pairs.tolist() == [[0, 2], [1, 0], [2, 0]]

@@ -12,6 +12,7 @@ from vitrail.faithfulness.removal import (
     FRACTIONS,
     _check,
     chefer_areas,
+    quantities,
     removal_curves,
     rise_areas,
     tie_orders,
@@ -103,6 +104,15 @@ def test_a_picture_alone_and_a_method_alone_come_out_the_same(imputer, tiny):
     )
     for key, curve in whole.most.items():
         np.testing.assert_allclose(alone.most[key][0, 0], curve[1, 0], atol=1e-9)
+
+
+def test_a_label_among_several_has_its_own_probability_and_decision():
+    logits = np.array([[3.0, 1.0], [3.0, -1.0]])
+    one, several = quantities(logits, 1), quantities(logits, 1, several=True)
+    assert one["accuracy"].tolist() == [0, 0]
+    assert several["accuracy"].tolist() == [1, 0]
+    np.testing.assert_allclose(several["probability"], 1 / (1 + np.exp([-1.0, 1.0])))
+    assert several["logit"].tolist() == one["logit"].tolist() == [1, -1]
 
 
 def test_equal_variants_are_asked_once(tiny):

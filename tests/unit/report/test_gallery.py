@@ -5,6 +5,7 @@ import numpy as np
 from vitrail.report.contents import read
 from vitrail.report.gallery import choose, gallery
 from vitrail.report.maps import read_map
+from vitrail.report.trust import strip
 from vitrail.runfolder import read_csv, read_json, write_csv, write_json
 
 
@@ -75,6 +76,14 @@ def test_a_map_that_failed_its_test_carries_the_reason(make_run):
         "completeness error": "1.3\xa0%",
         "on prefix tokens": "41\xa0%",
     }
+
+
+def test_a_map_whose_own_stability_was_not_tested_carries_its_methods(make_run):
+    contents = read(make_run(cases=24, methods=("libra",)))
+    case, strips = next(iter(contents.faithfulness["strips"].items()))
+    strips["libra"] |= {"stability": None, "stability_of_method": 0.7}
+    facts = dict(strip(contents, case, method="libra", prefix_share=None).facts)
+    assert facts["stability"] == "0.70 (mean of the method)"
 
 
 def test_an_untested_map_says_so_and_keeps_what_its_own_record_knows(make_run):
