@@ -5,10 +5,8 @@ Needs Debian's Chromium. Runs are written by the tests' own writers; the served 
 """
 
 import importlib.util
-import socket
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,16 +14,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
-import uvicorn
 from playwright.sync_api import sync_playwright
 
 from vitrail.report.contents import read
 from vitrail.report.gallery import choose
 from vitrail.report.page import build
 from vitrail.runfolder import RunFolder, write_text
-from vitrail.web.app import application
-from vitrail.web.security import access
-from vitrail.web.session import Session
 
 CLIENTS = 20
 MOVES = 600
@@ -105,22 +99,6 @@ def thousand_cases(folder):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     return run, served
-
-
-def serving(run):
-    """Serve a run in a thread; returns its address, token and cookie."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    allowed = access("127.0.0.1", port)
-    settings = uvicorn.Config(
-        application(Session(run), allowed), port=port, log_level="critical", access_log=False
-    )
-    server = uvicorn.Server(settings)
-    threading.Thread(target=server.run, daemon=True).start()
-    while not server.started:
-        time.sleep(0.02)
-    return f"http://127.0.0.1:{port}/", allowed
 
 
 def memory_mb():

@@ -3,8 +3,9 @@
 ======================== ==========================================================
 ``GET /``                the viewer
 ``GET /run``             the run and its cases
-``GET /cases/N``         one case with its maps; ``/picture``, ``/close``
-``POST /pictures?name=`` a new picture: the file is the body; answers its case
+``GET /cases/N``         one case with its maps; ``/picture``, ``/outline``, ``/close``
+``POST /pictures?name=`` a new picture: the file is the body; answers its case. ``sizes=``: the
+                         body is the files of one scan; ``url=``: it is fetched
 ``GET /export``          what was sent, labelled: a ZIP archive
 ``GET /report``          the run's report
 ======================== ==========================================================
@@ -14,6 +15,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import uvicorn
@@ -28,11 +31,15 @@ from starlette.routing import Route
 from vitrail.errors import RunFolderError, VitrailError
 from vitrail.report.viewer.script import modules, shell, style
 from vitrail.runfolder import RunFolder
+from vitrail.web.receiving import fetch, receive
 from vitrail.web.security import Access, Guard, access, is_loopback
-from vitrail.web.session import MOST_BYTES, Session
+from vitrail.web.session import Session
 
 MOST_WAITING = 32
 """Requests that may wait for the model; further ones are told to come back."""
+
+MOST_RECEIVING = 8
+"""Pictures that may come at once; each takes room on disk until it is decoded."""
 
 WORK_SECONDS = 120
 _REPORT_POLICY = "frame-ancestors 'none'; base-uri 'none'"
@@ -45,10 +52,13 @@ class Server:
 
     Args:
         session: The run.
+        allow_url: Whether public addresses may be asked for pictures.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, allow_url: bool = False) -> None:
         self.session = session
+        self.allow_url = allow_url
+        self.receiving = 0
         self.turn = CapacityLimiter(1)
         self.waiting = 0
 
@@ -93,7 +103,8 @@ class Server:
     async def run(self, request: Request) -> Response:
         """List the cases."""
         del request
-        return JSONResponse(await to_thread.run_sync(self.session.run_json))
+        known = await to_thread.run_sync(self.session.run_json)
+        return JSONResponse({**known, "allowUrl": self.allow_url})
 
     async def case(self, request: Request) -> Response:
         """Answer one case."""
@@ -108,19 +119,31 @@ class Server:
         """Answer a close look."""
         return JSONResponse(await self.work(partial(self.session.close_json, self.place(request))))
 
+    async def outline(self, request: Request) -> Response:
+        """Answer the border of a case's mask."""
+        content = await to_thread.run_sync(self.session.outline, self.place(request))
+        return Response(content, media_type="image/png")
+
     async def add(self, request: Request) -> Response:
-        """Take a new picture."""
-        stated = request.headers.get("content-length", "0")
-        if not stated.isdecimal() or int(stated) > MOST_BYTES:
-            raise HTTPException(413, f"larger than {MOST_BYTES >> 20} MB")
-        content = bytearray()
-        async for part in request.stream():
-            content += part
-            if len(content) > MOST_BYTES:
-                raise HTTPException(413, f"larger than {MOST_BYTES >> 20} MB")
-        name = request.query_params.get("name", "picture")[:120]
-        task = partial(self.session.add, name, bytes(content))
-        return JSONResponse(await self.work(task), status_code=201)
+        """Take a new picture, or the files of one scan."""
+        if self.receiving >= MOST_RECEIVING:
+            raise HTTPException(429, "too many pictures come at once: try again")
+        url = request.query_params.get("url", "")
+        if url and not self.allow_url:
+            raise HTTPException(403, "addresses are not asked: start the server with --allow-url")
+        self.receiving += 1
+        try:
+            with TemporaryDirectory(prefix="vitrail-") as folder:
+                most = self.session.most_bytes
+                came = (
+                    await fetch(url, Path(folder), most_bytes=most)
+                    if url
+                    else await receive(request, Path(folder), most_bytes=most)
+                )
+                task = partial(self.session.add, came.name, came.path, came.mask)
+                return JSONResponse(await self.work(task), status_code=201)
+        finally:
+            self.receiving -= 1
 
     async def export(self, request: Request) -> Response:
         """Answer everything that was sent, labelled."""
@@ -155,15 +178,16 @@ async def said(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "the server failed on this request"}, status_code=500)
 
 
-def application(session: Session, allowed: Access) -> Starlette:
+def application(session: Session, allowed: Access, *, allow_url: bool = False) -> Starlette:
     """Put the application together."""
-    server = Server(session)
+    server = Server(session, allow_url=allow_url)
     routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
         ("/", server.page, "GET"),
         ("/viewer/{name}", server.asset, "GET"),
         ("/run", server.run, "GET"),
         ("/cases/{index:int}", server.case, "GET"),
         ("/cases/{index:int}/picture", server.picture, "GET"),
+        ("/cases/{index:int}/outline", server.outline, "GET"),
         ("/cases/{index:int}/close", server.close, "GET"),
         ("/pictures", server.add, "POST"),
         ("/export", server.export, "GET"),
@@ -185,6 +209,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8642,
     with_token: bool = True,
+    allow_url: bool = False,
     ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Serve a run until it is interrupted.
@@ -194,6 +219,7 @@ def serve(
         host: Address to listen on.
         port: Port to listen on.
         with_token: Whether the token is needed.
+        allow_url: Whether public addresses may be asked for pictures.
         ready: Told the ``address``, with sentences, just before the server starts.
 
     Raises:
@@ -211,7 +237,7 @@ def serve(
     address = f"http://{host}:{port}/" + (f"?token={allowed.token}" if allowed.token else "")
     ready({"address": address, "summary": [f"open {address}", "stop it with Ctrl-C"]})
     uvicorn.run(
-        application(session, allowed),
+        application(session, allowed, allow_url=allow_url),
         host=host,
         port=port,
         log_level="warning",

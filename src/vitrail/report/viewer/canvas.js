@@ -2,6 +2,7 @@
 
 import { axis, massThreshold, stretched } from "./grid.js";
 import { fraction, palette } from "./color.js";
+import { tilesOf } from "./scan.js";
 import { pinsOf } from "./state.js";
 
 const LAID_PX = 112; // longest side of a laid-out map; the browser stretches it further
@@ -16,6 +17,8 @@ export class Pane {
     this.colors = { sequential: palette(anchors.sequential), diverging: palette(anchors.diverging) };
     /** @type {HTMLImageElement | null} */
     this.picture = null;
+    /** @type {HTMLImageElement | null} */
+    this.outline = null;
     /** @type {import("./types.js").Place | null} */
     this.place = null;
     this.windowed = document.createElement("canvas");
@@ -28,9 +31,10 @@ export class Pane {
     this.frame = { x: 0, y: 0, width: 1, height: 1 }; // where the whole picture lies, CSS px
   }
 
-  /** @param {HTMLImageElement | null} picture @param {import("./types.js").Place | null} place */
-  load(picture, place) {
+  /** @param {HTMLImageElement | null} picture @param {import("./types.js").Place | null} place @param {HTMLImageElement | null} outline */
+  load(picture, place, outline) {
     this.picture = picture;
+    this.outline = outline;
     this.place = place;
     this.key = "";
     this.axes = null;
@@ -58,6 +62,7 @@ export class Pane {
     context.imageSmoothingEnabled = this.frame.width < this.picture.naturalWidth * 4;
     context.drawImage(this.toWindow(state), x, y, this.frame.width, this.frame.height);
     if (view && this.place) this.drawMap(context, state, view);
+    if (this.outline && state.outline) context.drawImage(this.outline, x, y, this.frame.width, this.frame.height);
     if (view) this.drawMarks(context, state, view, patch);
   }
 
@@ -205,6 +210,20 @@ export class Pane {
         context.strokeStyle = style;
         context.strokeRect(box.x, box.y, box.width, box.height);
       }
+    }
+  }
+
+  /** Frame the tile of a slice. @param {number} slice from 1 */
+  frameTile(slice) {
+    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+    if (!this.place || !this.picture || !slice) return;
+    const [down, across] = tilesOf(this.place), { x, y } = this.frame;
+    const width = this.frame.width / across, height = this.frame.height / down;
+    const corner = [x + ((slice - 1) % across) * width, y + Math.floor((slice - 1) / across) * height];
+    for (const [line, style] of /** @type {[number, string][]} */ ([[5, "#10141e"], [2.5, "#fff"]])) {
+      context.lineWidth = line;
+      context.strokeStyle = style;
+      context.strokeRect(corner[0], corner[1], width, height);
     }
   }
 

@@ -48,7 +48,7 @@ export function showProbabilities(root, run, one) {
     const head = element("p", {}, element("b", {}, said.model), ` decides ${said.decision} `, element("span", { class: said.right ? "right" : "wrong" }, one.truth ? (said.right ? "✓" : "✗") : ""), element("span", { class: "hint" }, ` ${words}`));
     return element("div", {}, head, ...rows, ...(place === 0 ? [held(run, shares)] : []));
   });
-  root.replaceChildren(...parts);
+  root.replaceChildren(...parts, ...(one.note ? [element("p", { class: "hint" }, one.note)] : []));
 }
 
 /** Say how often cases with a probability like this were positive. @param {import("./types.js").Run} run @param {Record<string, number>} shares */

@@ -5,6 +5,7 @@ import { palette, small } from "./color.js";
 import { Store } from "./state.js";
 import { layerOf, plainName, viewsOf } from "./view.js";
 import { Pane } from "./canvas.js";
+import { sliceWords, spotWords, tileAt } from "./scan.js";
 import { Gestures, PRESETS } from "./gestures.js";
 import { Wall } from "./wall.js";
 import { CaseList } from "./cases.js";
@@ -53,11 +54,25 @@ export class Viewer {
   hand(pane) {
     new Gestures(pane.canvas, this.store, {
       patchAt: (x, y) => { const grid = this.grid(); return grid && pane.patchAt(x, y, grid); },
-      hover: (patch) => { if (patch !== this.patch) { this.patch = patch; this.soon(); } },
+      hover: (patch) => this.hover(pane, patch),
       slices: () => { const tiles = this.case?.place?.tiles; return tiles ? tiles[0] * tiles[1] : 1; },
       grid: () => this.grid(),
       hovered: () => this.patch,
     });
+  }
+
+  /** Point at a patch; in a montage beside its slice, at the slice too. @param {Pane} pane @param {number | null} patch */
+  hover(pane, patch) {
+    if (patch === this.patch) return;
+    this.patch = patch;
+    const place = this.case?.place, grid = this.grid();
+    if (patch !== null && place && grid && this.isBeside() && pane === this.panes[0]) this.store.set({ slice: tileAt(place, grid, patch).tile + 1 });
+    this.soon();
+  }
+
+  /** Whether montage and slice stand side by side. */
+  isBeside() {
+    return Boolean(this.store.state.beside && this.case?.place?.tiles && this.views.length < 2);
   }
 
   /** The grid that is pointed at. @returns {[number, number] | null} */
@@ -139,7 +154,7 @@ export class Viewer {
     this.close = null;
     this.patch = null;
     this.stop();
-    this.panes.forEach((pane) => pane.load(null, null));
+    this.panes.forEach((pane) => pane.load(null, null, null));
     this.wall.load(null);
     const status = found("v-status", HTMLElement);
     status.textContent = id && place < 0 ? "This case is not among those shown." : "";
@@ -148,10 +163,11 @@ export class Viewer {
     this.soon();
     if (place < 0) return;
     try {
-      const [one, picture] = await Promise.all([this.source.detail(place), this.source.picture(place)]);
+      const masked = this.case?.mask ? this.source.outline(place) : null;
+      const [one, picture, outline] = await Promise.all([this.source.detail(place), this.source.picture(place), masked]);
       if (turn !== this.loading) return; // another case was asked for meanwhile
       this.case = one;
-      this.panes.forEach((pane) => pane.load(picture, one.place));
+      this.panes.forEach((pane) => pane.load(picture, one.place, outline));
       status.textContent = one.warning ?? "";
       this.titled();
       this.soon();
@@ -179,7 +195,8 @@ export class Viewer {
     showProbabilities(found("v-said", HTMLElement), run, one);
     showSimilar(found("v-similar", HTMLElement), run, one);
     const tiles = one.place?.tiles;
-    found("v-slices", HTMLElement).hidden = !tiles;
+    for (const id of ["v-slices", "v-beside"]) found(id, HTMLElement).hidden = !tiles;
+    found("v-outline", HTMLElement).hidden = !one.mask;
     if (tiles) /** @type {HTMLInputElement} */ (document.querySelector('[data-state="slice"]')).max = String(tiles[0] * tiles[1]);
   }
 
@@ -205,11 +222,18 @@ export class Viewer {
     if (!one) { this.panes.forEach((pane) => pane.draw(state, null, null)); return; }
     this.views = viewsOf(state, this.run, one, this.close, this.patch);
     const second = found("v-pane-b", HTMLCanvasElement).parentElement;
-    if (second) second.hidden = this.views.length < 2;
-    this.views.forEach((view, place) => {
-      this.panes[place].draw(state, view, this.patch);
-      found(`v-says-${"ab"[place]}`, HTMLElement).textContent = view ? `${view.name}${view.specific ? "" : " (class-agnostic)"}` : "no map";
+    const beside = this.isBeside(), slice = Math.max(state.slice, 1);
+    if (second) second.hidden = this.views.length < 2 && !beside;
+    const shown = beside
+      ? [{ view: this.views[0], state: { ...state, slice: 0, zoom: 1, x: 0, y: 0 } }, { view: this.views[0], state: { ...state, slice } }]
+      : this.views.map((view) => ({ view, state }));
+    shown.forEach((part, place) => {
+      this.panes[place].draw(part.state, part.view, this.patch);
+      const name = part.view ? `${part.view.name}${part.view.specific ? "" : " (class-agnostic)"}` : "no map";
+      const words = sliceWords(one.place, part.state.slice);
+      found(`v-says-${"ab"[place]}`, HTMLElement).textContent = beside && place ? words : words ? `${name}, ${words}` : name;
     });
+    if (beside) this.panes[0].frameTile(slice);
     this.scaled(this.views[0]);
     this.read(one);
     if (this.patch === null) this.slowly(state, one);
@@ -246,7 +270,7 @@ export class Viewer {
     const peak = view.values.indexOf(Math.max(...view.values));
     const seen = `${view.name}: ${small(value)} here, most (${small(view.values[peak])}) at row ${Math.floor(peak / view.grid[1]) + 1}, column ${(peak % view.grid[1]) + 1}`;
     said.dataset.value = String(value);
-    said.textContent = `${at}. ${seen}.`;
+    said.textContent = `${at}. ${seen}.${spotWords(one.place, view.grid, patch)}`;
   }
 
   /** Let every control show the state. @param {import("./state.js").State} state */
@@ -261,6 +285,7 @@ export class Viewer {
     const layer = this.close ? layerOf(state, this.close) + 1 : 1;
     found("v-layer", HTMLInputElement).value = String(layer);
     found("v-layer-says", HTMLElement).textContent = this.close ? `${layer} of ${this.close.layers}` : "";
+    found("v-slice-says", HTMLElement).textContent = sliceWords(this.case?.place ?? null, state.slice) || "all";
     for (const id of ["v-layer", "v-head", "v-play"]) /** @type {HTMLInputElement} */ (document.getElementById(id)).disabled = !this.close;
     for (const id of ["target", "versus", "sides"]) /** @type {HTMLSelectElement} */ (document.querySelector(`[data-state="${id}"]`)).disabled = !this.close?.values;
   }

@@ -26,6 +26,8 @@ export const DEFAULTS = Object.freeze({
   x: 0,
   y: 0,
   slice: 0, // 0 is the whole montage
+  beside: false, // montage and slice side by side
+  outline: true, // of the known mask
   wall: "layer",
   sort: "given",
   outcome: "",
