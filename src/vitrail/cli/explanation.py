@@ -183,7 +183,9 @@ def serve(
         str,
         typer.Option(help="Address to listen on; one that others reach is warned of."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8642,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any free one.")
+    ] = 8642,
     no_token: Annotated[
         bool, typer.Option("--no-token", help="Let everybody on this machine look.")
     ] = False,

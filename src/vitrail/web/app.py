@@ -12,7 +12,9 @@
 """
 
 import logging
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -28,7 +30,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from vitrail.errors import RunFolderError, VitrailError
+from vitrail.errors import InputError, RunFolderError, VitrailError
 from vitrail.report.viewer.script import modules, shell, style
 from vitrail.runfolder import RunFolder
 from vitrail.web.receiving import fetch, receive
@@ -165,7 +167,7 @@ async def said(request: Request, error: Exception) -> Response:
     """Say in words what went wrong, without a path of this machine."""
     del request
     if isinstance(error, HTTPException):
-        return JSONResponse({"error": error.detail}, status_code=error.status_code)
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
     if isinstance(error, RunFolderError | FileNotFoundError):
         _LOG.warning("the run folder changed or vanished")
         words = "the run folder changed or vanished meanwhile: start the server anew"
@@ -217,16 +219,16 @@ def serve(
     Args:
         run: A run whose model was trained and evaluated.
         host: Address to listen on.
-        port: Port to listen on.
+        port: Port to listen on; 0 is any that is free.
         with_token: Whether the token is needed.
         allow_url: Whether public addresses may be asked for pictures.
         ready: Told the ``address``, with sentences, just before the server starts.
 
     Raises:
-        InputError: If others could reach the server without a token.
+        InputError: If others could reach the server without a token, or the port is taken.
         RunFolderError: If the run lacks something.
     """
-    allowed = access(host, port, with_token=with_token)
+    access(host, port, with_token=with_token)  # refuses before anything is loaded
     session = Session(run)
     if not is_loopback(host):
         _LOG.warning(
@@ -234,15 +236,34 @@ def serve(
             "and what is sent is not encrypted: put it behind a proxy that speaks TLS",
             host,
         )
-    address = f"http://{host}:{port}/" + (f"?token={allowed.token}" if allowed.token else "")
-    ready({"address": address, "summary": [f"open {address}", "stop it with Ctrl-C"]})
-    uvicorn.run(
+    bound = _bound(host, port)
+    port = bound.getsockname()[1]
+    allowed = access(host, port, with_token=with_token)
+    settings = uvicorn.Config(
         application(session, allowed, allow_url=allow_url),
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         server_header=False,
         limit_concurrency=256,
         timeout_keep_alive=10,
     )
+    address = f"http://{host}:{port}/" + (f"?token={allowed.token}" if allowed.token else "")
+    ready({"address": address, "summary": [f"open {address}", "stop it with Ctrl-C"]})
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(settings).run(sockets=[bound])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Take the address that the server listens on.
+
+    Raises:
+        InputError: If it is not to be had.
+    """
+    try:
+        family = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except OSError as error:
+        rule = "it is free, and an address of this machine"
+        raise InputError(
+            f"--host {host} --port {port}", str(error), rule, "choose another, or --port 0"
+        ) from error

@@ -79,7 +79,8 @@ def _sizes(stated: str) -> list[int]:
 
 async def _write(request: Request, path: Path, *, most_bytes: int) -> int:
     """Write a body to a file, and stop where it grows too long."""
-    too_large = HTTPException(413, f"larger than {most_bytes >> 20} MB")
+    closing = {"connection": "close"}  # what else would come is not taken
+    too_large = HTTPException(413, f"larger than {most_bytes >> 20} MB", headers=closing)
     stated = request.headers.get("content-length", "0")
     if not stated.isdecimal() or int(stated) > most_bytes:
         raise too_large

@@ -75,7 +75,9 @@ def write_served_run(root, *, folds=1):
         picture = Image.fromarray(rng.integers(0, 255, (40, 32), dtype=np.uint8))
         picture.save(root / "pictures" / f"{name}.png")
         picture.save(run.picture(name))
-    Image.new("L", (32, 40), 255).save(run.mask(names[0]))
+    mask = np.zeros((40, 32), dtype=np.uint8)
+    mask[8:24, 8:20] = 255
+    Image.fromarray(mask).save(run.mask(names[0]))
     cases = tuple(
         Case(case_id=name, path=f"{name}.png", label=CLASSES[place % 2])
         for place, name in enumerate(names)

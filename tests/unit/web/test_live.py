@@ -5,18 +5,24 @@ import http.client
 import io
 import json
 import shutil
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from http.cookiejar import CookieJar
 from urllib.parse import quote
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vitrail.errors import InputError
 from vitrail.web import app, receiving
 from vitrail.web.session import Session
 
@@ -136,7 +142,7 @@ def test_a_broken_upload_is_refused_in_words(client, temporary, content, words):
 def test_a_dicom_without_pixels_is_refused_in_words(client, tmp_path, dicom_slice):
     status, said = client.send(dicom_slice(tmp_path / "one", pixels=False).read_bytes())
     assert status == 422
-    assert "without pixels" in said["error"]
+    assert "no 'Pixel Data'" in said["error"]
 
 
 def test_a_dicom_slice_is_labelled_and_its_patient_is_told_nobody(client, tmp_path, dicom_slice):
@@ -240,3 +246,23 @@ def test_a_public_address_is_asked_where_that_is_allowed(served_run, serve, monk
         status, said = client.send(b"", url="https://example.org/shelf/one.png?size=2")
         assert status == 201
         assert said["id"].endswith(": one.png")
+
+
+def test_the_command_prints_its_address_at_once_and_serves_until_it_is_interrupted(served_run):
+    command = [sys.executable, "-m", "vitrail", "serve", str(served_run.root), "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        address = json.loads(server.stdout.readline())["address"]
+        opener = build_opener(HTTPCookieProcessor(CookieJar()))
+        assert opener.open(address, timeout=WAIT_SECONDS).status == 200
+        server.send_signal(signal.SIGINT)
+        assert server.wait(WAIT_SECONDS) == 0
+        assert "Traceback" not in server.stderr.read()
+
+
+def test_a_port_that_is_taken_is_said_to_be(served_run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"--port {port}"):
+            app.serve(served_run, port=port, ready=lambda said: None)
