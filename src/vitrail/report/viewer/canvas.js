@@ -137,7 +137,7 @@ export class Pane {
     const pixels = small.createImageData(width, height);
     const colors = view.signed ? this.colors.diverging : this.colors.sequential;
     for (let place = 0; place < laid.length; place += 1) {
-      const at = fraction(laid[place], view.top, view.signed);
+      const at = fraction(laid[place] - view.bottom, view.top - view.bottom, view.signed);
       const kept = Math.abs(laid[place]) >= least;
       if (state.paint === "spotlight") {
         pixels.data[place * 4 + 3] = 255 * (kept ? 1 - (view.signed ? Math.abs(at - 0.5) * 2 : at) : 1);

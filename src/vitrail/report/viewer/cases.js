@@ -84,8 +84,8 @@ export class CaseList {
   row(one) {
     const said = one.said[0];
     const mark = !one.truth ? "" : one.right ? "✓ " : "✗ ";
-    const words = [one.truth, said && !one.right ? ` → ${said.decision}` : "", said ? ` ${(scoreOf(one, null) * 100).toFixed(0)}\u00a0%` : ""];
-    return element("li", {}, element("button", { type: "button", "data-case": one.id, class: one.right ? "right" : "wrong" },
+    const words = [one.truth || said?.decision || "", said && !one.right ? ` → ${said.decision}` : "", said ? ` ${(scoreOf(one, null) * 100).toFixed(0)}\u00a0%` : ""];
+    return element("li", {}, element("button", { type: "button", "data-case": one.id, class: one.truth ? (one.right ? "right" : "wrong") : "new" },
       element("span", {}, mark + words.join("")), element("span", { class: "case-id" }, one.id)));
   }
 

@@ -2,7 +2,7 @@
 
 import { opened } from "./decode.js";
 import { palette, small } from "./color.js";
-import { Store } from "./state.js";
+import { DEFAULTS, Store } from "./state.js";
 import { layerOf, plainName, viewsOf } from "./view.js";
 import { Pane } from "./canvas.js";
 import { sliceWords, spotWords, tileAt } from "./scan.js";
@@ -97,7 +97,7 @@ export class Viewer {
       control.addEventListener("input", () => {
         const one = /** @type {HTMLInputElement} */ (control);
         const name = /** @type {keyof import("./state.js").State} */ (one.dataset.state);
-        const value = one.type === "checkbox" ? one.checked : typeof store.state[name] === "number" ? Number(one.value) : one.value;
+        const value = one.type === "checkbox" ? one.checked : typeof store.state[name] === "number" ? (one.value === "" ? DEFAULTS[name] : Number(one.value)) : one.value;
         store.set({ [name]: value, ...(name === "head" ? { show: "attention" } : {}) });
       });
     }
@@ -189,7 +189,7 @@ export class Viewer {
   titled() {
     const { run } = this, one = this.case;
     const title = found("v-title", HTMLElement);
-    title.replaceChildren(...(one ? [element("span", { class: one.right ? "outcome right" : "outcome wrong" }, one.truth ? (one.right ? "✓ right" : "✗ wrong") : "new"), ` ${one.truth && !one.right ? `${one.truth} taken for ${one.said[0]?.decision}` : one.truth || one.said[0]?.decision || ""} `, element("span", { class: "case-id" }, one.id)] : ["No case is open"]));
+    title.replaceChildren(...(one ? [element("span", { class: `outcome ${one.truth ? (one.right ? "right" : "wrong") : ""}` }, one.truth ? (one.right ? "✓ right" : "✗ wrong") : "new"), ` ${one.truth && !one.right ? `${one.truth} taken for ${one.said[0]?.decision}` : one.truth || one.said[0]?.decision || ""} `, element("span", { class: "case-id" }, one.id)] : ["No case is open"]));
     for (const id of ["v-said", "v-trust", "v-similar"]) found(id, HTMLElement).replaceChildren();
     if (!one) return;
     showProbabilities(found("v-said", HTMLElement), run, one);
@@ -231,7 +231,8 @@ export class Viewer {
       this.panes[place].draw(part.state, part.view, this.patch);
       const name = part.view ? `${part.view.name}${part.view.specific ? "" : " (class-agnostic)"}` : "no map";
       const words = sliceWords(one.place, part.state.slice);
-      found(`v-says-${"ab"[place]}`, HTMLElement).textContent = beside && place ? words : words ? `${name}, ${words}` : name;
+      const parts = [name, words, part.view && state.paint === "contour" ? `around ${state.mass < 100 ? state.mass : 50}\u00a0% of the mass` : ""];
+      found(`v-says-${"ab"[place]}`, HTMLElement).textContent = beside && place ? words : parts.filter(Boolean).join(", ");
     });
     if (beside) this.panes[0].frameTile(slice);
     this.scaled(this.views[0]);
@@ -255,7 +256,7 @@ export class Viewer {
     const colors = view?.signed ? this.colors.diverging : this.colors.sequential;
     for (let step = 0; step < 256; step += 1) pixels.data.set([colors[step * 3], colors[step * 3 + 1], colors[step * 3 + 2], view ? 255 : 0], step * 4);
     context.putImageData(pixels, 0, 0);
-    found("v-low", HTMLElement).textContent = view ? (view.signed ? small(-view.top) : "0") : "";
+    found("v-low", HTMLElement).textContent = view ? (view.signed ? small(-view.top) : small(view.bottom)) : "";
     found("v-high", HTMLElement).textContent = view ? `≥ ${small(view.top)}` : "";
     found("v-words", HTMLElement).textContent = view ? view.scale : "";
   }
@@ -276,10 +277,14 @@ export class Viewer {
   /** Let every control show the state. @param {import("./state.js").State} state */
   controls(state) {
     for (const control of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-state]"))) {
-      const value = state[/** @type {keyof import("./state.js").State} */ (control.dataset.state)];
+      const name = /** @type {keyof import("./state.js").State} */ (control.dataset.state), value = state[name];
+      const text = name === "near" && state.near < 0 ? "" : String(value);
       if (control.type === "checkbox") control.checked = Boolean(value);
-      else if (control.value !== String(value)) control.value = String(value);
+      else if (control.type === "number" && control === document.activeElement) continue; // half a number is typed
+      else if (control.value !== text) control.value = text;
     }
+    found("v-versus", HTMLElement).hidden = state.sides === "one";
+    found("v-top", HTMLElement).hidden = state.norm !== "fixed";
     const method = /** @type {HTMLSelectElement} */ (document.querySelector('[data-state="method"]'));
     if (this.case && !this.case.maps[state.method]) method.value = Object.keys(this.case.maps)[0] ?? "";
     const layer = this.close ? layerOf(state, this.close) + 1 : 1;

@@ -15,7 +15,7 @@ export const DEFAULTS = Object.freeze({
   paint: "color", // "color", "contour" or "spotlight"
   opacity: 55,
   mass: 100,
-  norm: "run", // "run", "image" or "fixed"
+  norm: "run", // "run", "image", "range" or "fixed"
   top: 0.05,
   patches: false,
   grid: false,
