@@ -226,6 +226,14 @@ def test_pointing_at_a_tile_shows_its_slice_beside_and_where_it_is(visit, served
         expect(read).to_contain_text(f"{100 + 4 * (slice_ - 1):.1f}\u00a0mm S")
 
 
+def test_a_map_in_which_nothing_stands_out_is_said_to_be_even(visit, served_scans):
+    page = visit("#case=scan0", server=served_scans)
+    expect(page.locator("#v-words")).to_contain_text("nearly even: its values differ by")
+    page.locator('[data-case="scan1"]').click()
+    expect(page.locator("#v-title")).to_contain_text("scan1")
+    expect(page.locator("#v-words")).not_to_contain_text("nearly even")
+
+
 def test_a_dropped_series_is_labelled_as_one_scan(visit, served_scans, dicom_slice, tmp_path):
     for place in range(8):
         dicom_slice(tmp_path / f"{place}.dcm", place=place)

@@ -142,7 +142,7 @@ class Server:
                     if url
                     else await receive(request, Path(folder), most_bytes=most)
                 )
-                task = partial(self.session.add, came.name, came.path, came.mask)
+                task = partial(self.session.add, came.name, came.path, mask=came.mask)
                 return JSONResponse(await self.work(task), status_code=201)
         finally:
             self.receiving -= 1

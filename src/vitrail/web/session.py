@@ -148,7 +148,7 @@ class Session:
                     return close_json(dict(stored))
         return self._look(self.trained.input(case_id), fold=self.trained.fold_of(case_id))
 
-    def add(self, name: str, path: Path, mask: Path | None = None) -> dict[str, Any]:
+    def add(self, name: str, path: Path, *, mask: Path | None = None) -> dict[str, Any]:
         """Decode, label and explain a new picture.
 
         Args:

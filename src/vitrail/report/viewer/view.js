@@ -84,7 +84,7 @@ function classViews(state, run, close) {
     return [{ ...shared, ...scale, values: difference, signed: true, name: `${method}: ${state.target} rather than ${versus}` }];
   }
   const view = (/** @type {string} */ name, /** @type {Float32Array} */ found) => ({
-    ...shared, ...scaled(state, found, peak, words), values: found,
+    ...shared, ...scaled(state, state.sides === "two" ? Float32Array.of(...first, ...second) : found, peak, words), values: found,
     signed: values.some((value) => value < 0), name: `${method}: ${name}`,
   });
   return state.sides === "two" ? [view(state.target, first), view(versus, second)] : [view(state.target, first)];
