@@ -82,8 +82,8 @@ def open_report(browser, run):
     def opened(path=None, *, viewport=WIDE, fragment="", **options):
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
+        context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto((path or run.report).as_uri() + fragment)

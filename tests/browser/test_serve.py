@@ -43,8 +43,8 @@ def visit(browser, served):
         path = f"?token={token}" if path is None else path
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
+        context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
         page.goto(address + path + fragment)
         if path.startswith("?token"):
             expect(page.locator("#v-panes")).to_have_attribute("aria-busy", "false")

@@ -137,11 +137,8 @@ class Server:
         try:
             with TemporaryDirectory(prefix="vitrail-") as folder:
                 most = self.session.most_bytes
-                came = (
-                    await fetch(url, Path(folder), most_bytes=most)
-                    if url
-                    else await receive(request, Path(folder), most_bytes=most)
-                )
+                into = Path(folder)
+                came = await (fetch(url, into) if url else receive(request, into, most_bytes=most))
                 task = partial(self.session.add, came.name, came.path, mask=came.mask)
                 return JSONResponse(await self.work(task), status_code=201)
         finally:

@@ -54,13 +54,13 @@ async def receive(request: Request, folder: Path, *, most_bytes: int) -> Receive
     return Received(name=name, path=path, mask=mask)
 
 
-async def fetch(url: str, folder: Path, *, most_bytes: int) -> Received:
+async def fetch(url: str, folder: Path) -> Received:
     """Fetch a picture from a public address, as ``data.remote`` judges it, into a folder.
 
     Raises:
         VitrailError: If it may not be asked, is no picture, too large or too slow.
     """
-    content = await to_thread.run_sync(lambda: fetch_picture(url, max_bytes=most_bytes))
+    content = await to_thread.run_sync(lambda: fetch_picture(url))
     path = folder / "body"
     path.write_bytes(content)
     name = urlsplit(url).path.rpartition("/")[2] or "picture"

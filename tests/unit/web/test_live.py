@@ -242,7 +242,7 @@ def test_a_public_address_is_asked_where_that_is_allowed(served_run, serve, monk
         status, said = client.send(b"", url=f"http://{client.netloc}/cases/0/picture")
         assert status == 422
         assert "private network" in said["error"]
-        monkeypatch.setattr(receiving, "fetch_picture", lambda url, *, max_bytes: png())
+        monkeypatch.setattr(receiving, "fetch_picture", lambda url: png())
         status, said = client.send(b"", url="https://example.org/shelf/one.png?size=2")
         assert status == 201
         assert said["id"].endswith(": one.png")

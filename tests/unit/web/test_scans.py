@@ -5,6 +5,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from vitrail.data.montage import Placement
+from vitrail.data.volume import Volume, write_nifti
 from vitrail.data.volumes import VolumeDataset
 from vitrail.models import bundle
 from vitrail.pipeline.volumes import one_case
@@ -78,6 +79,17 @@ def test_a_nifti_file_is_told_by_how_it_begins(scans, volume_run):
     assert answer.status_code == 201, answer.text
     kept = scans.get("/cases/1").json()
     assert answer.json()["place"]["slices"] == kept["place"]["slices"]
+
+
+def test_a_mask_comes_last_and_must_lie_on_the_scans_grid(scans, volume_run, said):
+    folder = volume_run.root.parent / "scans"
+    content, mask = ((folder / name).read_bytes() for name in ("1.nii.gz", "mask1.nii.gz"))
+    assert sent(scans, [content, mask], mask="1").status_code == 201
+    other = folder.parent / "other.nii.gz"
+    write_nifti(other, Volume(np.ones((10, 30, 30), dtype=np.float32), np.eye(4)[[2, 1, 0, 3]]))
+    answer = sent(scans, [content, other.read_bytes()], mask="1")
+    assert answer.status_code == 422
+    assert "grid" in said(answer)
 
 
 def test_two_series_at_once_are_refused_in_words(scans, tmp_path, dicom_slice, said):

@@ -2,7 +2,6 @@
 
 import { axis, massThreshold, stretched } from "./grid.js";
 import { fraction, palette } from "./color.js";
-import { tilesOf } from "./scan.js";
 import { pinsOf } from "./state.js";
 
 const LAID_PX = 112; // longest side of a laid-out map; the browser stretches it further
@@ -58,12 +57,31 @@ export class Pane {
     context.fillRect(0, 0, width, height);
     if (!this.picture) return;
     this.frame = this.framed(state, width, height);
+    context.save();
+    this.clip(context, state.slice);
     const { x, y } = this.frame;
     context.imageSmoothingEnabled = this.frame.width < this.picture.naturalWidth * 4;
     context.drawImage(this.toWindow(state), x, y, this.frame.width, this.frame.height);
     if (view && this.place) this.drawMap(context, state, view);
     if (this.outline && state.outline) context.drawImage(this.outline, x, y, this.frame.width, this.frame.height);
     if (view) this.drawMarks(context, state, view, patch);
+    context.restore();
+  }
+
+  /** Draw nothing but one slice's tile. @param {CanvasRenderingContext2D} context @param {number} slice from 1; 0 is all */
+  clip(context, slice) {
+    if (!slice || !this.place?.tiles) return;
+    const box = this.tileBox(slice, this.place.tiles);
+    context.beginPath();
+    context.rect(box.x, box.y, box.width, box.height);
+    context.clip();
+  }
+
+  /** Where a slice's tile lies on the canvas. @param {number} slice from 1 @param {[number, number]} tiles down and across */
+  tileBox(slice, tiles) {
+    const [down, across] = tiles;
+    const width = this.frame.width / across, height = this.frame.height / down;
+    return { x: this.frame.x + ((slice - 1) % across) * width, y: this.frame.y + Math.floor((slice - 1) / across) * height, width, height };
   }
 
   /** @param {import("./state.js").State} state @param {number} width @param {number} height */
@@ -216,14 +234,12 @@ export class Pane {
   /** Frame the tile of a slice. @param {number} slice from 1 */
   frameTile(slice) {
     const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
-    if (!this.place || !this.picture || !slice) return;
-    const [down, across] = tilesOf(this.place), { x, y } = this.frame;
-    const width = this.frame.width / across, height = this.frame.height / down;
-    const corner = [x + ((slice - 1) % across) * width, y + Math.floor((slice - 1) / across) * height];
+    if (!this.place?.tiles || !this.picture || !slice) return;
+    const box = this.tileBox(slice, this.place.tiles);
     for (const [line, style] of /** @type {[number, string][]} */ ([[5, "#10141e"], [2.5, "#fff"]])) {
       context.lineWidth = line;
       context.strokeStyle = style;
-      context.strokeRect(corner[0], corner[1], width, height);
+      context.strokeRect(box.x, box.y, box.width, box.height);
     }
   }
 

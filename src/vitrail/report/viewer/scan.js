@@ -1,10 +1,5 @@
 // The picture of a volume: which slice a patch lies in, and where in the patient.
 
-/** How many tiles lie below and beside each other. @param {import("./types.js").Place} place @returns {[number, number]} */
-export function tilesOf(place) {
-  return place.tiles ?? [1, 1];
-}
-
 /**
  * Find the tile that holds the middle of a patch, and the middle's pixel in it, as
  * `Placement.to_stack` in data/montage.py does.
@@ -13,7 +8,7 @@ export function tilesOf(place) {
  * @param {number} patch
  */
 export function tileAt(place, grid, patch) {
-  const [top, left, bottom, right] = place.box, [down, across] = tilesOf(place);
+  const [top, left, bottom, right] = place.box, [down, across] = place.tiles ?? [1, 1];
   const y = (((Math.floor(patch / grid[1]) + 0.5) * place.input[0]) / grid[0] - top) / (bottom - top);
   const x = ((((patch % grid[1]) + 0.5) * place.input[1]) / grid[1] - left) / (right - left);
   const row = Math.min(Math.max(Math.floor(y * down), 0), down - 1);
