@@ -290,7 +290,7 @@ export class Viewer {
     const layer = this.close ? layerOf(state, this.close) + 1 : 1;
     found("v-layer", HTMLInputElement).value = String(layer);
     found("v-layer-says", HTMLElement).textContent = this.close ? `${layer} of ${this.close.layers}` : "";
-    found("v-slice-says", HTMLElement).textContent = sliceWords(this.case?.place ?? null, state.slice) || "all";
+    found("v-slice-says", HTMLElement).textContent = sliceWords(this.case?.place ?? null, state.beside ? Math.max(state.slice, 1) : state.slice) || "all";
     for (const id of ["v-layer", "v-head", "v-play"]) /** @type {HTMLInputElement} */ (document.getElementById(id)).disabled = !this.close;
     for (const id of ["target", "versus", "sides"]) /** @type {HTMLSelectElement} */ (document.querySelector(`[data-state="${id}"]`)).disabled = !this.close?.values;
   }
