@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from PIL import Image
 
 from vitrail.errors import InputError
 from vitrail.web import app, receiving
+from vitrail.web import session as sessions
 from vitrail.web.session import Session
 
 WAIT_SECONDS = 120
@@ -189,11 +191,21 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(client, temporary):
     until(lambda: not list(temporary.iterdir()))
 
 
-def test_a_client_that_leaves_while_its_picture_is_looked_at_stops_nobody(pictures, client):
-    session, before = pictures[0], len(pictures[0].sent)
+def test_a_client_that_leaves_while_its_picture_is_looked_at_stops_nobody(
+    pictures, client, monkeypatch
+):
+    session, before, started = pictures[0], len(pictures[0].sent), threading.Event()
+    decode = sessions.decode
+
+    def watched(*arguments, **options):
+        started.set()
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(sessions, "decode", watched)
     content = png()
     with client.opened(f"Content-Length: {len(content)}") as line:
         line.sendall(content)
+        assert started.wait(WAIT_SECONDS)
     until(lambda: len(session.sent) == before + 1)
 
 
