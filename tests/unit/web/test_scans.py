@@ -89,7 +89,7 @@ def test_a_mask_comes_last_and_must_lie_on_the_scans_grid(scans, volume_run, sai
     write_nifti(other, Volume(np.ones((10, 30, 30), dtype=np.float32), np.eye(4)[[2, 1, 0, 3]]))
     answer = sent(scans, [content, other.read_bytes()], mask="1")
     assert answer.status_code == 422
-    assert "grid" in said(answer)
+    assert "its volume has 10 x 30 x 30 voxels of 4 x 2 x 2 mm" in said(answer)
 
 
 def test_two_series_at_once_are_refused_in_words(scans, tmp_path, dicom_slice, said):
