@@ -9,7 +9,7 @@ import { sliceWords, spotWords, tileAt } from "./scan.js";
 import { Gestures, PRESETS } from "./gestures.js";
 import { Wall } from "./wall.js";
 import { CaseList } from "./cases.js";
-import { element, showLens, showProbabilities, showSimilar, showTrust } from "./facts.js";
+import { element, showLens, showProbabilities, showScale, showSimilar, showTrust } from "./facts.js";
 import { download, gif, npz } from "./save.js";
 
 const FRAME_MS = 700; // how long a layer is shown
@@ -235,7 +235,8 @@ export class Viewer {
       found(`v-says-${"ab"[place]}`, HTMLElement).textContent = beside && place ? words : parts.filter(Boolean).join(", ");
     });
     if (beside) this.panes[0].frameTile(slice);
-    this.scaled(this.views[0]);
+    const [bar, low, words, high] = ["v-bar", "v-low", "v-words", "v-high"].map((id) => found(id, HTMLElement));
+    showScale(/** @type {HTMLCanvasElement} */ (bar), [low, words, high], this.colors, this.views[0]);
     this.read(one);
     if (this.patch === null) this.slowly(state, one);
   }
@@ -247,18 +248,6 @@ export class Viewer {
     showLens(found("v-lens", HTMLElement), this.run, this.close, layer);
     const name = one.maps[state.method] ? state.method : (Object.keys(one.maps)[0] ?? "");
     showTrust(found("v-trust", HTMLElement), one, name, this.run.methods.find((known) => known.name === name)?.specific ?? false);
-  }
-
-  /** @param {import("./types.js").View | null} view */
-  scaled(view) {
-    const context = /** @type {CanvasRenderingContext2D} */ (found("v-bar", HTMLCanvasElement).getContext("2d"));
-    const pixels = context.createImageData(256, 1);
-    const colors = view?.signed ? this.colors.diverging : this.colors.sequential;
-    for (let step = 0; step < 256; step += 1) pixels.data.set([colors[step * 3], colors[step * 3 + 1], colors[step * 3 + 2], view ? 255 : 0], step * 4);
-    context.putImageData(pixels, 0, 0);
-    found("v-low", HTMLElement).textContent = view ? (view.signed ? small(-view.top) : small(view.bottom)) : "";
-    found("v-high", HTMLElement).textContent = view ? `≥ ${small(view.top)}` : "";
-    found("v-words", HTMLElement).textContent = view ? view.scale : "";
   }
 
   /** Say the raw values under the pointer. @param {import("./types.js").Case} one */
