@@ -14,7 +14,7 @@
       explanations/<case>.npz, <case>.json      (another method than the run's: a folder below)
       augmentation/<preset>.png           what each preset makes of training pictures
       features/<backbone>/<pictures>.npy  (a cache)
-      pictures/<case>.png                       the pictures that the report shows
+      pictures/<case>.png, <case>.mask.png      the pictures that the report shows
       mosaic.png                                one picture of each class, cut into patches
       report.html
 
@@ -163,6 +163,10 @@ class RunFolder:
     def picture(self, case_id: str) -> Path:
         """Return the ``.png`` of a case as the report shows it."""
         return self.pictures / f"{file_name(case_id)}.png"
+
+    def mask(self, case_id: str) -> Path:
+        """Return the ``.png`` of a case's mask, where it has one: white is inside."""
+        return self.pictures / f"{file_name(case_id)}.mask.png"
 
     def require(self, path: Path, verb: str) -> Path:
         """Return ``path`` if it exists.

@@ -8,7 +8,7 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,15 @@ def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[
         TextColumn("{task.fields[note]}", style="dim"),
     )
     try:
-        with Progress(*columns, console=console) as bars:
-            results: list[Mapping[str, Any]] = []
-            yield Bars(bars), results.append
-        for result in results if leads else ():
-            _print(result, as_json=as_json)
+        with ExitStack() as shown:
+            bars = shown.enter_context(Progress(*columns, console=console))
+
+            def show(result: Mapping[str, Any]) -> None:
+                shown.close()  # bars that are still drawn would take what is printed
+                if leads:
+                    _print(result, as_json=as_json)
+
+            yield Bars(bars), show
     except VitrailError as error:
         raise _failure(str(error), debug=debug) from error
     except KeyboardInterrupt as error:

@@ -2,19 +2,13 @@
 
 import importlib.util
 import os
-import socket
-import threading
-import time
 from pathlib import Path
 
 import pytest
-import uvicorn
 from playwright.sync_api import expect, sync_playwright
 
 from vitrail.report.page import build
 from vitrail.runfolder import write_text
-from vitrail.web.app import application
-from vitrail.web.security import access
 from vitrail.web.session import Session
 
 WIDE = {"width": 1280, "height": 900}
@@ -51,21 +45,25 @@ def write_run():
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
     """Serve a small run with a real, untrained transformer; returns its session and address."""
-    run = from_unit("web").write_served_run(tmp_path_factory.mktemp("served"))
-    bound = socket.create_server(("127.0.0.1", 0))  # held, so that nobody else gets it
-    port = bound.getsockname()[1]
-    allowed = access("127.0.0.1", port)
-    session = Session(run)
-    settings = uvicorn.Config(application(session, allowed), log_level="critical", access_log=False)
-    server = uvicorn.Server(settings)
-    thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    yield session, f"http://127.0.0.1:{port}/", allowed.token
-    server.should_exit = True
-    thread.join(timeout=10)
+    unit = from_unit("web")
+    session = Session(unit.write_served_run(tmp_path_factory.mktemp("served")))
+    with unit.serving(session) as (address, allowed):
+        yield session, address, allowed.token
+
+
+@pytest.fixture(scope="session")
+def served_scans(tmp_path_factory):
+    """Serve a small run of volumes, as `served` does, with addresses allowed."""
+    unit = from_unit("web")
+    session = Session(unit.write_volume_run(tmp_path_factory.mktemp("scans")))
+    with unit.serving(session, allow_url=True) as (address, allowed):
+        yield session, address, allowed.token
+
+
+@pytest.fixture(scope="session")
+def dicom_slice():
+    """Return the writer of a DICOM slice."""
+    return from_unit("web").write_slice
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +82,8 @@ def open_report(browser, run):
     def opened(path=None, *, viewport=WIDE, fragment="", **options):
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
+        context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto((path or run.report).as_uri() + fragment)

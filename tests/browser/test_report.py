@@ -152,6 +152,21 @@ def test_the_page_of_several_runs_never_scrolls_sideways(open_report, comparison
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
+def test_the_maps_of_both_runs_stand_side_by_side(open_report, comparison):
+    page = open_report(comparison)
+    case = page.locator("#cases .case").first
+    panels = case.locator(".panel")
+    expect(panels).to_have_count(2)
+    for place, run in enumerate(("run", "other")):
+        expect(panels.nth(place)).to_have_attribute("data-run", run)
+        expect(panels.nth(place).locator(VISIBLE)).to_have_attribute("data-view", "run-bilinear")
+    said = case.locator(".said dt")
+    expect(said.filter(has_text="✓")).to_have_count(1)
+    expect(said.filter(has_text="✗")).to_have_count(1)
+    page.get_by_label("patch grid").check()
+    expect(panels.first.locator(VISIBLE)).to_have_attribute("data-view", "run-patches")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("made", ["report", "comparison"])
 def test_axe_finds_no_serious_accessibility_fault(open_report, comparison, made, scheme):

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 import zipfile
 from base64 import b64encode
 from importlib.resources import files
@@ -35,14 +36,15 @@ def picture(seed=0):
 @pytest.fixture
 def visit(browser, served):
     """Return a function that opens the server's page; whom it asked is checked."""
-    _, address, token = served
     contexts, asked = [], []
 
-    def opened(fragment="", *, viewport=WIDE, path=f"?token={token}", **options):
+    def opened(fragment="", *, viewport=WIDE, path=None, server=served, **options):
+        _, address, token = server
+        path = f"?token={token}" if path is None else path
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
+        context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
         page.goto(address + path + fragment)
         if path.startswith("?token"):
             expect(page.locator("#v-panes")).to_have_attribute("aria-busy", "false")
@@ -162,6 +164,97 @@ def test_a_picture_that_vanished_is_said_to_be_gone(visit, served):
         expect(page.locator("#v-status")).to_contain_text("could not be opened")
     finally:
         path.write_bytes(content)
+
+
+def until(page, holds):
+    """Ask again until something drawn holds."""
+    ends = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < ends, "it never held"
+        page.wait_for_timeout(25)
+
+
+def test_the_outline_of_the_mask_can_be_taken_away(visit):
+    page = visit("#case=case0&opacity=0")
+    canvas = page.locator("#v-pane-a")
+
+    def shot():
+        return canvas.evaluate("canvas => canvas.toDataURL()")
+
+    with_it = shot()
+    page.locator("[data-state=outline]").uncheck()
+    until(page, lambda: shot() != with_it)
+    canvas.press("m")
+    expect(page.locator("[data-state=outline]")).to_be_checked()
+    until(page, lambda: shot() == with_it)
+
+
+def test_a_case_without_a_mask_offers_no_outline(visit):
+    expect(visit("#case=case1").locator("#v-outline")).to_be_hidden()
+
+
+def test_the_wheel_leafs_through_the_slices_of_a_volume(visit, served_scans):
+    page = visit("#case=scan0", server=served_scans)
+    says = page.locator("#v-slice-says")
+    expect(says).to_have_text("all")
+    page.locator("#v-pane-a").hover()
+    for slice_ in (3, 5, 7):
+        page.mouse.wheel(0, 100)
+        expect(says).to_have_text(f"slice {slice_}")
+    page.mouse.wheel(0, -100)
+    expect(says).to_have_text("slice 5")
+    expect(page.locator("#v-says-a")).to_contain_text("slice 5")
+    expect(page).to_have_url(re.compile("slice=2"))
+    page.locator("#v-pane-a").press("PageDown")
+    expect(says).to_have_text("slice 7")
+
+
+def test_pointing_at_a_tile_shows_its_slice_beside_and_where_it_is(visit, served_scans):
+    page = visit("#case=scan0&beside=1", server=served_scans)
+    expect(page.locator("#v-pane-b")).to_be_visible()
+    box = page.locator("#v-pane-a").bounding_box()
+    side = min(box["width"], box["height"])
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
+    for tile, slice_ in ((1, 5), (2, 7), (3, 9)):
+        row, column = divmod(tile, 2)
+        # The middle of the patch in the second row and column of six that each tile's three have.
+        x, y = left + (column + 0.5) / 2 * side, top + (row + 0.5) / 2 * side
+        page.mouse.move(x, y)
+        expect(page.locator("#v-says-b")).to_have_text(f"slice {slice_}")
+        read = page.locator("#v-read")
+        expect(read).to_contain_text(f"Slice {slice_}: ")
+        expect(read).to_contain_text(f"{100 + 4 * (slice_ - 1):.1f}\u00a0mm S")
+
+
+def test_a_map_in_which_nothing_stands_out_is_said_to_be_even(visit, served_scans):
+    page = visit("#case=scan0", server=served_scans)
+    expect(page.locator("#v-words")).to_contain_text("nearly even: its values differ by")
+    page.locator('[data-case="scan1"]').click()
+    expect(page.locator("#v-title")).to_contain_text("scan1")
+    expect(page.locator("#v-words")).not_to_contain_text("nearly even")
+
+
+def test_a_dropped_series_is_labelled_as_one_scan(visit, served_scans, dicom_slice, tmp_path):
+    for place in range(8):
+        dicom_slice(tmp_path / f"{place}.dcm", place=place)
+    page = visit("#case=scan0", server=served_scans)
+    page.locator("#v-files").set_input_files(sorted(tmp_path.iterdir()))
+    expect(page.locator("#v-title")).to_contain_text("new")
+    expect(page.locator("#v-sent li")).to_have_count(1)
+    expect(page.locator("#v-slices")).to_be_visible()
+
+
+def test_an_address_can_be_named_where_that_is_allowed_and_a_private_one_is_refused(
+    visit, served_scans
+):
+    page = visit("#case=scan0", server=served_scans)
+    page.locator("#v-url-field").fill("http://127.0.0.1:9/one.png")
+    page.get_by_role("button", name="Fetch").click()
+    expect(page.locator("#v-sent .wrong")).to_contain_text("private network")
+
+
+def test_no_address_can_be_named_where_it_is_not_allowed(visit):
+    expect(visit().locator("#v-url")).to_be_hidden()
 
 
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])

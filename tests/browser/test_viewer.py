@@ -321,6 +321,47 @@ def test_the_normalization_is_always_labelled(view, plain):
     expect(page.locator("#v-high")).to_have_text("≥ 0.25")
 
 
+def test_a_scale_can_go_from_the_least_to_the_largest_value(view, run, plain):
+    page = view(plain)
+    expect(page.locator("#v-low")).to_have_text("0")
+    page.locator("[data-state=norm]").select_option("range")
+    with np.load(run.explanation(plain)) as stored:
+        least = float(f"{stored['values'].min():.3g}")
+    expect(page.locator("#v-words")).to_contain_text("from its least to its largest value")
+    assert float(page.locator("#v-low").inner_text()) == least
+
+
+def test_controls_that_do_nothing_now_are_not_shown(view):
+    page = view()
+    expect(page.locator("#v-top")).to_be_hidden()
+    page.locator("[data-state=norm]").select_option("fixed")
+    expect(page.locator("#v-top")).to_be_visible()
+    expect(page.locator("#v-versus")).to_be_hidden()
+    page.locator("[data-state=sides]").select_option("difference")
+    expect(page.locator("#v-versus")).to_be_visible()
+
+
+def test_the_outline_of_a_mask_lies_over_its_picture(view, run):
+    masked = next(name for name in read(run).truth if run.mask(name).is_file())
+    page = view(masked, opacity="0")
+    seen = pixels(page)
+    page.locator("[data-state=outline]").uncheck()
+    until(page, lambda: pixels(page) != seen)
+    chooses(page, outline="0")
+
+
+def test_any_probability_is_an_empty_field(view, run):
+    page = view()
+    field = page.locator("[data-state=near]")
+    expect(field).to_have_value("")
+    everything = len(choose(read(run)))
+    field.fill("0.5")
+    expect(page.locator("#v-list button")).not_to_have_count(everything)
+    field.fill("")
+    expect(page.locator("#v-list button")).to_have_count(everything)
+    chooses(page, near=None)
+
+
 def test_the_patch_grid_is_drawn_on_request(view, plain):
     page = view(plain)
     seen = set()
@@ -569,6 +610,12 @@ def test_the_viewer_never_scrolls_sideways(view, viewport):
     width = page.viewport_size["width"]
     assert page.locator("#stage").evaluate("one => one.scrollWidth") <= width
     assert page.locator(".v-body").evaluate("one => one.scrollWidth") <= width
+
+
+def test_a_case_opens_at_its_picture_on_a_narrow_screen(view, run):
+    page = view(choose(read(run))[-1], options={"viewport": NARROW})
+    expect(page.locator("#v-list [aria-current]")).to_have_count(1)
+    expect(page.locator("#v-pane-a")).to_be_in_viewport(ratio=0.9)
 
 
 def test_a_tap_pins_on_a_narrow_screen(view):

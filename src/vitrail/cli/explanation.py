@@ -183,9 +183,19 @@ def serve(
         str,
         typer.Option(help="Address to listen on; one that others reach is warned of."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8642,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any free one.")
+    ] = 8642,
     no_token: Annotated[
         bool, typer.Option("--no-token", help="Let everybody on this machine look.")
+    ] = False,
+    allow_url: Annotated[
+        bool,
+        typer.Option(
+            "--allow-url",
+            help="Let the page name addresses that this machine asks for pictures; public ones "
+            "alone, small and quick.",
+        ),
     ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -193,13 +203,23 @@ def serve(
     """Look at a run in the browser, and at new pictures.
 
     Reads the run folder. Writes nothing into it. Prints an address that holds a token: open it.
-    Drop or paste pictures to have them labelled and explained; they are kept in memory until the
-    server ends, and can be exported. Listens on this machine alone, and asks no network.
+    Drop or paste pictures (of volumes: the folder of a series) to have them labelled and explained;
+    they are kept in memory until the server ends, and can be exported. Listens on this machine
+    alone, and asks no network.
 
     Example: `vitrail serve run1`
     """
     with speaking(as_json=as_json, debug=debug, out=run) as (_, show):
         require("starlette", "uvicorn", extra="web")
+        if allow_url:
+            require("urllib3", extra="fetch")
         from vitrail.web.app import serve as verb
 
-        verb(RunFolder(run), host=host, port=port, with_token=not no_token, ready=show)
+        verb(
+            RunFolder(run),
+            host=host,
+            port=port,
+            with_token=not no_token,
+            allow_url=allow_url,
+            ready=show,
+        )

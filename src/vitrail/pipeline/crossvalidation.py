@@ -55,11 +55,11 @@ class Folds:
         """
         wanted = set(self.each[0]) if everything else self.tested
         return {
-            name: "test" if name in wanted and self._unseen(name) == number else ""
+            name: "test" if name in wanted and self.unseen(name) == number else ""
             for name in self.each[0]
         }
 
-    def _unseen(self, case_id: str) -> int:
+    def unseen(self, case_id: str) -> int:
         """Return the first fold that tests a case, else that validates on it, else the first."""
         parts = [fold[case_id] for fold in self.each]
         return next((parts.index(part) for part in ("test", "validation") if part in parts), 0)

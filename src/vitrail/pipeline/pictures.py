@@ -61,7 +61,7 @@ def keep(run: RunFolder, cohort: Cohort, *, cases: Iterable[Case]) -> None:
             continue
         write_bytes(path, _picture(cohort, case))
         if case.mask:
-            write_bytes(path.with_suffix(".mask.png"), _mask(cohort, case))
+            write_bytes(run.mask(case.case_id), _mask(cohort, case))
 
 
 def _picture(cohort: Cohort, case: Case) -> bytes:

@@ -24,12 +24,11 @@ _SHOWN_PX = 384
 def keep_montage(run: RunFolder, case_id: str, *, stack: Stack) -> None:
     """Write the middle picture of a case, each slice with its number, and its mask."""
     start = stack.evaluation_starts()[0]
-    path = run.picture(case_id)
-    write_bytes(path, draw(stack, start))
+    write_bytes(run.picture(case_id), draw(stack, start))
     inside = stack.mask_picture(start)
     if inside is not None:
         shown = Image.fromarray(inside.astype(np.uint8) * 255).resize(_size(stack))
-        write_bytes(path.with_suffix(".mask.png"), _png(shown))
+        write_bytes(run.mask(case_id), _png(shown))
 
 
 def keep_first_view(run: RunFolder, case: Case, *, root: Path) -> None:

@@ -9,6 +9,7 @@ from vitrail.report import figures
 from vitrail.report.charts import QUIET, drawn
 from vitrail.report.contents import Contents, Object, read
 from vitrail.report.curves import Subject, curve_figures
+from vitrail.report.disagreement import disagreement
 from vitrail.report.page import hashes, panes, templates, title
 from vitrail.report.results import Headline, comparison, comparisons, comparisons_csv, metrics_table
 from vitrail.report.sentences import HEADLINE, unit
@@ -19,6 +20,7 @@ _SECTIONS = (
     ("summary", "Summary"),
     ("results", "Results"),
     ("differences", "Differences"),
+    ("cases", "Cases"),
     ("plans", "Plans"),
     ("limits", "Limits"),
     ("making", "Making"),
@@ -66,6 +68,7 @@ def build(runs: Sequence[RunFolder], *, compared: Path | None = None) -> str:
             curves=curve_figures(_subjects(named)),
             comparisons=comparisons(stated, name=name),
             comparisons_csv=comparisons_csv(stated),
+            parted=disagreement(named),
             choices=differing_choices(named),
             limits=_limits(named),
             made=[

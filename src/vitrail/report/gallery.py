@@ -215,7 +215,7 @@ def _card(contents: Contents, case_id: str, *, maps: Sequence[tuple[Map, Legend]
     """Draw one case."""
     path = contents.run.picture(case_id)
     picture = read_picture(path) if path.is_file() else None
-    mask = path.with_name(f"{path.name.removesuffix('.png')}.mask.png")
+    mask = contents.run.mask(case_id)
     return Card(
         case_id=case_id,
         truth=contents.truth[case_id],

@@ -157,7 +157,8 @@ def case_json(
             }
             for one in said
         ],
-        "place": None if found is None else {**place_json(*found), **_tiles(maps)},
+        "place": None if found is None else {**place_json(*found), **_scan(maps)},
+        "mask": contents.run.mask(case_id).is_file(),
         "maps": {name: _map(contents, case_id, name, one=one) for name, one in maps.items()},
         "similar": [
             {
@@ -180,13 +181,29 @@ def _place(
     return None if known is None else (known, (shown[1], shown[0]))
 
 
-def _tiles(maps: Mapping[str, Map]) -> dict[str, list[int]]:
-    """Say how many slices lie side by side in the picture of a volume."""
+def _scan(maps: Mapping[str, Map]) -> dict[str, Any]:
+    """Say which slices of a volume a picture shows, and where, by the records of its maps."""
     for one in maps.values():
-        volume = (one.about.get("preprocessing") or {}).get("volume") or {}
-        if volume.get("mode") == "montage":
-            return {"tiles": [int(volume["grid"])] * 2}
+        view = (one.about.get("preprocessing") or {}).get("volume")
+        if view:
+            return scan_json(view, one.about.get("volume") or {})
     return {}
+
+
+def scan_json(view: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write which slices a volume's picture shows, and where they lie.
+
+    Args:
+        view: The fields of :class:`~vitrail.records.VolumeView`.
+        facts: ``slices``, counted from 1, and ``affine_lps_mm``, which takes (slice, tile row, tile
+            column, 1) to mm, in pixels of the view's picture. A projection has no place in depth.
+    """
+    written: dict[str, Any] = {"slices": list(facts.get("slices", ()))}
+    if view.get("mode") == "montage":
+        written["tiles"] = [int(view["grid"])] * 2
+    if view.get("mode") != "projection" and facts.get("affine_lps_mm"):
+        written["affine"] = facts["affine_lps_mm"]
+    return written
 
 
 def place_json(preprocessing: Preprocessing, source_size: tuple[int, int]) -> dict[str, Any]:

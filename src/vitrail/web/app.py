@@ -3,17 +3,22 @@
 ======================== ==========================================================
 ``GET /``                the viewer
 ``GET /run``             the run and its cases
-``GET /cases/N``         one case with its maps; ``/picture``, ``/close``
-``POST /pictures?name=`` a new picture: the file is the body; answers its case
+``GET /cases/N``         one case with its maps; ``/picture``, ``/outline``, ``/close``
+``POST /pictures?name=`` a new picture: the file is the body; answers its case. ``sizes=``: the
+                         body is the files of one scan; ``url=``: it is fetched
 ``GET /export``          what was sent, labelled: a ZIP archive
 ``GET /report``          the run's report
 ======================== ==========================================================
 """
 
 import logging
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import uvicorn
@@ -25,14 +30,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from vitrail.errors import RunFolderError, VitrailError
+from vitrail.errors import InputError, RunFolderError, VitrailError
 from vitrail.report.viewer.script import modules, shell, style
 from vitrail.runfolder import RunFolder
+from vitrail.web.receiving import fetch, receive
 from vitrail.web.security import Access, Guard, access, is_loopback
-from vitrail.web.session import MOST_BYTES, Session
+from vitrail.web.session import Session
 
 MOST_WAITING = 32
 """Requests that may wait for the model; further ones are told to come back."""
+
+MOST_RECEIVING = 8
+"""Pictures that may come at once; each takes room on disk until it is decoded."""
 
 WORK_SECONDS = 120
 _REPORT_POLICY = "frame-ancestors 'none'; base-uri 'none'"
@@ -45,10 +54,13 @@ class Server:
 
     Args:
         session: The run.
+        allow_url: Whether public addresses may be asked for pictures.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, allow_url: bool = False) -> None:
         self.session = session
+        self.allow_url = allow_url
+        self.receiving = 0
         self.turn = CapacityLimiter(1)
         self.waiting = 0
 
@@ -93,7 +105,8 @@ class Server:
     async def run(self, request: Request) -> Response:
         """List the cases."""
         del request
-        return JSONResponse(await to_thread.run_sync(self.session.run_json))
+        known = await to_thread.run_sync(self.session.run_json)
+        return JSONResponse({**known, "allowUrl": self.allow_url})
 
     async def case(self, request: Request) -> Response:
         """Answer one case."""
@@ -108,19 +121,28 @@ class Server:
         """Answer a close look."""
         return JSONResponse(await self.work(partial(self.session.close_json, self.place(request))))
 
+    async def outline(self, request: Request) -> Response:
+        """Answer the border of a case's mask."""
+        content = await to_thread.run_sync(self.session.outline, self.place(request))
+        return Response(content, media_type="image/png")
+
     async def add(self, request: Request) -> Response:
-        """Take a new picture."""
-        stated = request.headers.get("content-length", "0")
-        if not stated.isdecimal() or int(stated) > MOST_BYTES:
-            raise HTTPException(413, f"larger than {MOST_BYTES >> 20} MB")
-        content = bytearray()
-        async for part in request.stream():
-            content += part
-            if len(content) > MOST_BYTES:
-                raise HTTPException(413, f"larger than {MOST_BYTES >> 20} MB")
-        name = request.query_params.get("name", "picture")[:120]
-        task = partial(self.session.add, name, bytes(content))
-        return JSONResponse(await self.work(task), status_code=201)
+        """Take a new picture, or the files of one scan."""
+        if self.receiving >= MOST_RECEIVING:
+            raise HTTPException(429, "too many pictures come at once: try again")
+        url = request.query_params.get("url", "")
+        if url and not self.allow_url:
+            raise HTTPException(403, "addresses are not asked: start the server with --allow-url")
+        self.receiving += 1
+        try:
+            with TemporaryDirectory(prefix="vitrail-") as folder:
+                most = self.session.most_bytes
+                into = Path(folder)
+                came = await (fetch(url, into) if url else receive(request, into, most_bytes=most))
+                task = partial(self.session.add, came.name, came.path, mask=came.mask)
+                return JSONResponse(await self.work(task), status_code=201)
+        finally:
+            self.receiving -= 1
 
     async def export(self, request: Request) -> Response:
         """Answer everything that was sent, labelled."""
@@ -142,7 +164,7 @@ async def said(request: Request, error: Exception) -> Response:
     """Say in words what went wrong, without a path of this machine."""
     del request
     if isinstance(error, HTTPException):
-        return JSONResponse({"error": error.detail}, status_code=error.status_code)
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
     if isinstance(error, RunFolderError | FileNotFoundError):
         _LOG.warning("the run folder changed or vanished")
         words = "the run folder changed or vanished meanwhile: start the server anew"
@@ -155,15 +177,16 @@ async def said(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "the server failed on this request"}, status_code=500)
 
 
-def application(session: Session, allowed: Access) -> Starlette:
+def application(session: Session, allowed: Access, *, allow_url: bool = False) -> Starlette:
     """Put the application together."""
-    server = Server(session)
+    server = Server(session, allow_url=allow_url)
     routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
         ("/", server.page, "GET"),
         ("/viewer/{name}", server.asset, "GET"),
         ("/run", server.run, "GET"),
         ("/cases/{index:int}", server.case, "GET"),
         ("/cases/{index:int}/picture", server.picture, "GET"),
+        ("/cases/{index:int}/outline", server.outline, "GET"),
         ("/cases/{index:int}/close", server.close, "GET"),
         ("/pictures", server.add, "POST"),
         ("/export", server.export, "GET"),
@@ -185,6 +208,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8642,
     with_token: bool = True,
+    allow_url: bool = False,
     ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Serve a run until it is interrupted.
@@ -192,15 +216,16 @@ def serve(
     Args:
         run: A run whose model was trained and evaluated.
         host: Address to listen on.
-        port: Port to listen on.
+        port: Port to listen on; 0 is any that is free.
         with_token: Whether the token is needed.
+        allow_url: Whether public addresses may be asked for pictures.
         ready: Told the ``address``, with sentences, just before the server starts.
 
     Raises:
-        InputError: If others could reach the server without a token.
+        InputError: If others could reach the server without a token, or the port is taken.
         RunFolderError: If the run lacks something.
     """
-    allowed = access(host, port, with_token=with_token)
+    access(host, port, with_token=with_token)  # refuses before anything is loaded
     session = Session(run)
     if not is_loopback(host):
         _LOG.warning(
@@ -208,15 +233,34 @@ def serve(
             "and what is sent is not encrypted: put it behind a proxy that speaks TLS",
             host,
         )
-    address = f"http://{host}:{port}/" + (f"?token={allowed.token}" if allowed.token else "")
-    ready({"address": address, "summary": [f"open {address}", "stop it with Ctrl-C"]})
-    uvicorn.run(
-        application(session, allowed),
-        host=host,
-        port=port,
+    bound = _bound(host, port)
+    port = bound.getsockname()[1]
+    allowed = access(host, port, with_token=with_token)
+    settings = uvicorn.Config(
+        application(session, allowed, allow_url=allow_url),
         log_level="warning",
         access_log=False,
         server_header=False,
         limit_concurrency=256,
         timeout_keep_alive=10,
     )
+    address = f"http://{host}:{port}/" + (f"?token={allowed.token}" if allowed.token else "")
+    ready({"address": address, "summary": [f"open {address}", "stop it with Ctrl-C"]})
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(settings).run(sockets=[bound])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Take the address that the server listens on.
+
+    Raises:
+        InputError: If it is not to be had.
+    """
+    try:
+        family = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except OSError as error:
+        rule = "it is free, and an address of this machine"
+        raise InputError(
+            f"--host {host} --port {port}", str(error), rule, "choose another, or --port 0"
+        ) from error

@@ -4,18 +4,21 @@ It may write 64 MB: compressed pixels are decoded by way of a temporary file.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from vitrail.data.dicom import read_slices
+from vitrail.data.dicom import read_header, read_slices
 from vitrail.errors import DataError
 from vitrail.web.limits import answer
 
 
-def read_one(path: Path) -> Float[np.ndarray, "1 row column"]:
-    """Read a file of one slice.
+def read_one(
+    path: Path,
+) -> tuple[Float[np.ndarray, "1 1 height width"], Mapping[str, object]]:
+    """Read a file of one slice, and what made it.
 
     Raises:
         DataError: If it holds several.
@@ -23,7 +26,7 @@ def read_one(path: Path) -> Float[np.ndarray, "1 row column"]:
     slices = read_slices(path)
     if len(slices) != 1:
         raise DataError("file", f"{len(slices)} slices", "one slice is shown", "send single slices")
-    return slices
+    return slices[None], {"modality": str(read_header(path).get("Modality", "") or "")}
 
 
 if __name__ == "__main__":

@@ -6,4 +6,4 @@ from vitrail.data.raster import read_stored
 from vitrail.web.limits import answer
 
 if __name__ == "__main__":
-    sys.exit(answer(read_stored, sys.argv[1:]))
+    sys.exit(answer(lambda path: (read_stored(path)[None], {}), sys.argv[1:]))

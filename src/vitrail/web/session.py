@@ -8,27 +8,18 @@ import csv
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
-from vitrail.data.cohort import load_cohort
-from vitrail.data.loader import to_input
-from vitrail.data.raster import probe, scale
-from vitrail.errors import DataError, RunFolderError
-from vitrail.explain import explain
-from vitrail.models import bundle
-from vitrail.pipeline import novelty
+from vitrail.data.raster import probe
+from vitrail.errors import DataError
 from vitrail.pipeline.choices import read_plan
 from vitrail.pipeline.closeup import close_up
-from vitrail.pipeline.pictures import encode
-from vitrail.pipeline.train import dataset
+from vitrail.pipeline.pictures import png
 from vitrail.report.contents import Contents, read
 from vitrail.report.gallery import said_of
 from vitrail.report.maps import Legend, Map, legend_of, methods_of, read_map
@@ -36,30 +27,23 @@ from vitrail.report.payload import (
     about,
     case_json,
     close_json,
-    place_json,
     similar_cases,
     thumbnail,
-    values_json,
 )
+from vitrail.report.pictures import outline
 from vitrail.runfolder import RunFolder, file_name
 from vitrail.web.decode import decode
+from vitrail.web.labelling import Sent, label
+from vitrail.web.trained import Trained
 
 MOST_BYTES = 64 << 20
 """A sent file."""
 
+MOST_SCAN_BYTES = 1 << 30
+"""All files of a sent series."""
+
 MOST_PICTURES = 200
 """Sent pictures that are kept until the server ends."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Sent:
-    """A picture that was sent: what the viewer is told and shown, the model's input, the map."""
-
-    name: str
-    about: Mapping[str, Any]
-    picture: bytes
-    image: Float[Tensor, "1 channel height width"]
-    values: Float[np.ndarray, "row column"]
 
 
 class Session:
@@ -73,14 +57,16 @@ class Session:
         self.run = run
         self.plan = read_plan(run.require(run.plan, "plan"))
         self.contents: Contents = read(run)
-        folder = run.model("vit", seed=self.plan.seed.value)
-        run.require(folder / bundle.DESCRIPTION, "train")
-        self.loaded = bundle.load(folder)
-        self.several = bool(self.loaded.extra.get("multi_label", False))
+        self.trained = Trained(run, self.plan)
+        self.view = self.trained.each[0].preprocessing.volume
+        self.most_bytes = MOST_BYTES if self.view is None else MOST_SCAN_BYTES
+        seen = (self.contents.audit.get("fingerprint") or {}).get("volumes") or {}
+        self.modalities = [name for name in seen.get("modalities", ()) if name != "unknown"]
         self.case_ids = tuple(self.contents.truth)
         self.methods = {self._named(method): method for method in methods_of(run)}
         self.similar: Any = similar_cases(self.contents)
         self.legends = self._legends()
+        self.classes = self.trained.each[0].classes
         self.sent: list[Sent] = []
 
     def _named(self, method: str | None) -> str:
@@ -105,7 +91,8 @@ class Session:
             "cases": [*cases, *(one.about for one in self.sent)],
             "among": self.similar["among"],
             "thumbnails": {},
-            "mostBytes": MOST_BYTES,
+            "mostBytes": self.most_bytes,
+            "scans": self.view is not None,
         }
 
     def case_json(self, index: int) -> dict[str, Any]:
@@ -124,7 +111,7 @@ class Session:
         written = self._case(case_id, maps=maps, similar=near, shown=shown)
         for one in written["similar"]:
             one["picture"] = thumbnail(self.contents, one["id"])
-        return written
+        return {**written, "note": self.trained.note(case_id)}
 
     def picture(self, index: int) -> bytes:
         """Return a case's picture, PNG.
@@ -138,24 +125,36 @@ class Session:
         self.run.require(path, "explain")
         return path.read_bytes()
 
+    def outline(self, index: int) -> bytes:
+        """Draw the border of a case's mask, PNG.
+
+        Raises:
+            DataError: If it has none.
+        """
+        path = self.run.mask(self.case_ids[index]) if index < len(self.case_ids) else None
+        if path is None or not path.is_file():
+            raise DataError("mask", "the case has none", "masks come with the data", "go without")
+        return png(outline(path), nearest=True)
+
     def close_json(self, index: int) -> dict[str, Any]:
         """Write a close look at a case: the kept one, or one that is made now."""
         if index >= len(self.case_ids):
-            return self._look(self._sent(index).image)
+            return self._look(self._sent(index).image, fold=0)
         case_id = self.case_ids[index]
         path = self.run.explanations / "attention" / f"{file_name(case_id)}.npz"
         if path.is_file():
             with np.load(path, allow_pickle=False) as stored:
                 if "matrices" in stored:
                     return close_json(dict(stored))
-        return self._look(self._input(case_id))
+        return self._look(self.trained.input(case_id), fold=self.trained.fold_of(case_id))
 
-    def add(self, name: str, content: bytes) -> dict[str, Any]:
+    def add(self, name: str, path: Path, *, mask: Path | None = None) -> dict[str, Any]:
         """Decode, label and explain a new picture.
 
         Args:
             name: What the client calls it; shown to the client alone.
-            content: The file.
+            path: The file, or the folder of a series, as this program wrote it.
+            mask: A volume's mask.
 
         Raises:
             UnreadableFileError: If it cannot be decoded.
@@ -166,11 +165,15 @@ class Session:
             raise DataError(
                 "pictures", came, "no more are", "export them and start the server anew"
             )
-        with TemporaryDirectory(prefix="vitrail-") as folder:
-            path = Path(folder) / "picture"
-            path.write_bytes(content)
-            stored = decode(path)
-        sent = self._explained(name, stored)
+        decoded = decode(path, view=self.view, mask=mask)
+        sent = label(
+            self.trained,
+            decoded,
+            name=name,
+            number=len(self.sent) + 1,
+            method=self._named(None),
+            modalities=self.modalities,
+        )
         self.sent.append(sent)
         return dict(sent.about)
 
@@ -178,11 +181,11 @@ class Session:
         """Pack labels, probabilities and raw maps of the sent pictures into a ZIP archive."""
         content, table = io.BytesIO(), io.StringIO()
         rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(["name", "label", *(f"prob_{one}" for one in self.loaded.classes), "warning"])
+        rows.writerow(["name", "label", *(f"prob_{one}" for one in self.classes), "warning"])
         with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
             for number, one in enumerate(self.sent, start=1):
                 said = one.about["said"][0]
-                shares = [said["probabilities"][name] for name in self.loaded.classes]
+                shares = [said["probabilities"][name] for name in self.classes]
                 rows.writerow([one.name, said["decision"], *shares, one.about["warning"]])
                 values = io.BytesIO()
                 np.savez_compressed(values, values=one.values)
@@ -207,74 +210,11 @@ class Session:
         ]
         return case_json(self.contents, case_id, said=said, maps=maps, similar=similar, shown=shown)
 
-    def _input(self, case_id: str) -> Float[Tensor, "1 channel height width"]:
-        """Return a case as the model sees it."""
-        cohort = load_cohort(self.run.cohort)
-        split = {case.case_id: "test" if case.case_id == case_id else "" for case in cohort}
-        cases = dataset(cohort, split, plan=self.plan, part="test")  # type: ignore[arg-type]
-        if not cases.cases:
-            raise RunFolderError(
-                "case", "it is not in the cohort now", "the run changed", "start the server anew"
-            )
-        return cases[0][0][None]
-
-    def _look(self, image: Float[Tensor, "1 channel height width"]) -> dict[str, Any]:
-        """Look closely now; what is found is large and not kept."""
-        return close_json(close_up(self.loaded.model, image, several=self.several))
+    def _look(self, image: Float[Tensor, "1 channel height width"], *, fold: int) -> dict[str, Any]:
+        """Look closely now, by a fold's model; what is found is large and not kept."""
+        model = self.trained.each[fold].model
+        return close_json(close_up(model, image, several=self.trained.several_labels))
 
     def _sent(self, index: int) -> Sent:
         """Return a sent picture by its place after the run's cases."""
         return self.sent[index - len(self.case_ids)]
-
-    def _explained(self, name: str, stored: Shaped[np.ndarray, "stored height width"]) -> Sent:
-        """Label and explain decoded pixels."""
-        preprocessing, model = self.loaded.preprocessing, self.loaded.model
-        window, warning = preprocessing.intensity_range, []
-        if stored.dtype != np.uint8 and window is None:
-            low, high = np.percentile(stored, [0.5, 99.5])
-            window = (float(low), float(max(high, low + 1)))
-            warning.append("deep values were windowed by their own percentiles")
-        picture = scale(stored, channels=preprocessing.channels, intensity_range=window)
-        image = to_input(picture, preprocessing)[None]
-        with torch.no_grad():
-            logits = model(image).double()[0]
-        shares = (logits.sigmoid() if self.several else logits.softmax(dim=0)).tolist()
-        known = novelty.read(self.loaded.extra.get("training_range", {}))
-        if known and novelty.judge(known, picture, preprocessing=preprocessing).outside:
-            warning.append("unlike the training pictures: do not rely on it")
-        method = self._named(None)
-        found = explain(model, image, method=method)
-        values = found.values[0].float().numpy()
-        kept = {
-            **values_json(values),
-            "facts": [["trust", "not tested"]],
-            "fails": [],
-            "signed": found.signed,
-            "specific": found.class_specific,
-        }
-        return Sent(
-            name=name,
-            picture=encode(picture),
-            values=values,
-            image=image,
-            about={
-                "id": f"new {len(self.sent) + 1}: {name}",
-                "truth": "",
-                "right": True,
-                "said": [self._said(shares)],
-                "place": place_json(preprocessing, (picture.shape[1], picture.shape[2])),
-                "maps": {method: kept},
-                "similar": [],
-                "warning": "; ".join(warning),
-            },
-        )
-
-    def _said(self, shares: list[float]) -> dict[str, Any]:
-        """Write what the model says of a sent picture."""
-        return {
-            "model": "Vision Transformer",
-            "decision": self.loaded.classes[int(np.argmax(shares))],
-            "right": True,
-            "trainings": 1,
-            "probabilities": dict(zip(self.loaded.classes, shares, strict=True)),
-        }

@@ -17,6 +17,7 @@ from vitrail.data.raster import read_stored
 from vitrail.report.viewer.script import modules
 from vitrail.web import app
 from vitrail.web import session as sessions
+from vitrail.web.decode import Decoded
 from vitrail.web.security import access
 
 
@@ -31,7 +32,11 @@ def png(height=40, width=32, *, mode=np.uint8):
 @pytest.fixture
 def here(monkeypatch):
     """Decode in this process, for speed; test_decode does it as the server does."""
-    monkeypatch.setattr(sessions, "decode", read_stored)
+
+    def decoded(path, *, view=None, mask=None):
+        return Decoded(read_stored(path)[None], {})
+
+    monkeypatch.setattr(sessions, "decode", decoded)
 
 
 def grid_of(session):
@@ -101,6 +106,22 @@ def test_a_new_picture_is_labelled_explained_and_exported(client, session, here)
     assert list(values.shape) == grid_of(session)
 
 
+def test_the_outline_of_a_mask_is_answered_where_there_is_one(client):
+    cases = client.get("/run").json()["cases"]
+    assert [one["mask"] for one in cases] == [True, False, False, False, False, False]
+    with Image.open(io.BytesIO(client.get("/cases/0/outline").content)) as drawn:
+        assert drawn.mode == "RGBA"
+        assert drawn.size == (32, 40)
+    assert client.get("/cases/1/outline").status_code == 422
+
+
+def test_addresses_are_not_asked_unless_it_was_allowed(client, said):
+    answer = client.post("/pictures", params={"url": "https://example.org/one.png"})
+    assert answer.status_code == 403
+    assert "--allow-url" in said(answer)
+    assert client.get("/run").json()["allowUrl"] is False
+
+
 def test_deep_pictures_are_windowed_and_that_is_said(client, here):
     answer = client.post("/pictures", params={"name": "deep"}, content=png(mode=np.uint16))
     assert "percentiles" in answer.json()["warning"]
@@ -127,8 +148,8 @@ def test_a_stated_2_gb_are_refused_before_they_are_read(client, said):
     assert "64 MB" in said(answer)
 
 
-def test_an_unstated_length_ends_at_the_limit(client, monkeypatch, said):
-    monkeypatch.setattr(app, "MOST_BYTES", 1000)
+def test_an_unstated_length_ends_at_the_limit(client, session, monkeypatch):
+    monkeypatch.setattr(session, "most_bytes", 1000)
 
     def endless():
         for _ in range(100):

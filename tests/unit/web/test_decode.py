@@ -4,52 +4,54 @@ import subprocess
 import sys
 
 import numpy as np
-import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from vitrail.data.montage import make_stack
+from vitrail.data.scan import read_scan
 from vitrail.errors import UnreadableFileError
+from vitrail.records import VolumeView
 from vitrail.web import decode as decoding
 from vitrail.web.decode import decode
-
-
-def slice_of(path, *, pixels=True):
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    one = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    one.SOPClassUID, one.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-    one.SeriesInstanceUID, one.Modality = generate_uid(), "CT"
-    one.ImagePositionPatient, one.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
-    one.PixelSpacing, one.SliceThickness = [1, 1], 1
-    one.RescaleSlope, one.RescaleIntercept = 1, -1024
-    one.Rows, one.Columns, one.SamplesPerPixel = 8, 6, 1
-    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 0
-    one.PhotometricInterpretation = "MONOCHROME2"
-    if pixels:
-        one.PixelData = np.full((8, 6), 1064, dtype=np.uint16).tobytes()
-    pydicom.dcmwrite(path, one, enforce_file_format=True)
-    return path
 
 
 def test_a_picture_comes_back_as_it_is_stored(tmp_path):
     pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     Image.fromarray(pixels).save(tmp_path / "picture", format="PNG")
-    np.testing.assert_array_equal(decode(tmp_path / "picture"), pixels[None])
+    np.testing.assert_array_equal(decode(tmp_path / "picture").pictures, pixels[None, None])
 
 
-def test_a_dicom_slice_comes_back_in_hounsfield_units(tmp_path):
-    found = decode(slice_of(tmp_path / "picture"))
-    assert found.shape == (1, 8, 6)
-    assert (found == 40).all()
+def test_a_dicom_slice_comes_back_in_hounsfield_units_with_what_made_it(tmp_path, dicom_slice):
+    found = decode(dicom_slice(tmp_path / "picture"))
+    assert found.pictures.shape == (1, 1, 8, 6)
+    assert (found.pictures == 40).all()
+    assert found.facts == {"modality": "CT"}
 
 
-def test_a_dicom_without_pixels_is_refused_in_words(tmp_path):
+def test_a_series_comes_back_as_the_pictures_of_its_windows(tmp_path, dicom_slice):
+    for place in range(10):
+        dicom_slice(tmp_path / f"{place:05d}", place=place)
+    view = VolumeView(window="lung", grid=2, stride=1, tile_px=8, votes=3)
+    found = decode(tmp_path, view=view)
+    assert found.pictures.shape == (3, 1, 16, 16)
+    assert found.facts["modality"] == "CT"
+    assert found.facts["slices"] == [4, 5, 6, 7]
+    affine = np.array(found.facts["affine_lps_mm"])
+    assert affine[2] @ [3, 0, 0, 1] == pytest.approx(6)  # mm of the fourth slice
+    expected = make_stack(read_scan(tmp_path), view)
+    starts = expected.evaluation_starts()
+    np.testing.assert_array_equal(found.pictures, [expected.picture(one) for one in starts])
+
+
+def test_a_picture_is_refused_where_scans_are_read(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "picture", format="PNG")
+    with pytest.raises(UnreadableFileError, match="not DICOM"):
+        decode(tmp_path / "picture", view=VolumeView())
+
+
+def test_a_dicom_without_pixels_is_refused_in_words(tmp_path, dicom_slice):
     with pytest.raises(UnreadableFileError, match=r"[Pp]ixel"):
-        decode(slice_of(tmp_path / "picture", pixels=False))
+        decode(dicom_slice(tmp_path / "picture", pixels=False))
 
 
 def test_a_broken_file_is_refused_in_words_without_its_path(tmp_path):

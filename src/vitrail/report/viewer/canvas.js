@@ -16,6 +16,8 @@ export class Pane {
     this.colors = { sequential: palette(anchors.sequential), diverging: palette(anchors.diverging) };
     /** @type {HTMLImageElement | null} */
     this.picture = null;
+    /** @type {HTMLImageElement | null} */
+    this.outline = null;
     /** @type {import("./types.js").Place | null} */
     this.place = null;
     this.windowed = document.createElement("canvas");
@@ -28,9 +30,10 @@ export class Pane {
     this.frame = { x: 0, y: 0, width: 1, height: 1 }; // where the whole picture lies, CSS px
   }
 
-  /** @param {HTMLImageElement | null} picture @param {import("./types.js").Place | null} place */
-  load(picture, place) {
+  /** @param {HTMLImageElement | null} picture @param {import("./types.js").Place | null} place @param {HTMLImageElement | null} outline */
+  load(picture, place, outline) {
     this.picture = picture;
+    this.outline = outline;
     this.place = place;
     this.key = "";
     this.axes = null;
@@ -54,11 +57,31 @@ export class Pane {
     context.fillRect(0, 0, width, height);
     if (!this.picture) return;
     this.frame = this.framed(state, width, height);
+    context.save();
+    this.clip(context, state.slice);
     const { x, y } = this.frame;
     context.imageSmoothingEnabled = this.frame.width < this.picture.naturalWidth * 4;
     context.drawImage(this.toWindow(state), x, y, this.frame.width, this.frame.height);
     if (view && this.place) this.drawMap(context, state, view);
+    if (this.outline && state.outline) context.drawImage(this.outline, x, y, this.frame.width, this.frame.height);
     if (view) this.drawMarks(context, state, view, patch);
+    context.restore();
+  }
+
+  /** Draw nothing but one slice's tile. @param {CanvasRenderingContext2D} context @param {number} slice from 1; 0 is all */
+  clip(context, slice) {
+    if (!slice || !this.place?.tiles) return;
+    const box = this.tileBox(slice, this.place.tiles);
+    context.beginPath();
+    context.rect(box.x, box.y, box.width, box.height);
+    context.clip();
+  }
+
+  /** Where a slice's tile lies on the canvas. @param {number} slice from 1 @param {[number, number]} tiles down and across */
+  tileBox(slice, tiles) {
+    const [down, across] = tiles;
+    const width = this.frame.width / across, height = this.frame.height / down;
+    return { x: this.frame.x + ((slice - 1) % across) * width, y: this.frame.y + Math.floor((slice - 1) / across) * height, width, height };
   }
 
   /** @param {import("./state.js").State} state @param {number} width @param {number} height */
@@ -132,7 +155,7 @@ export class Pane {
     const pixels = small.createImageData(width, height);
     const colors = view.signed ? this.colors.diverging : this.colors.sequential;
     for (let place = 0; place < laid.length; place += 1) {
-      const at = fraction(laid[place], view.top, view.signed);
+      const at = fraction(laid[place] - view.bottom, view.top - view.bottom, view.signed);
       const kept = Math.abs(laid[place]) >= least;
       if (state.paint === "spotlight") {
         pixels.data[place * 4 + 3] = 255 * (kept ? 1 - (view.signed ? Math.abs(at - 0.5) * 2 : at) : 1);
@@ -205,6 +228,18 @@ export class Pane {
         context.strokeStyle = style;
         context.strokeRect(box.x, box.y, box.width, box.height);
       }
+    }
+  }
+
+  /** Frame the tile of a slice. @param {number} slice from 1 */
+  frameTile(slice) {
+    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+    if (!this.place?.tiles || !this.picture || !slice) return;
+    const box = this.tileBox(slice, this.place.tiles);
+    for (const [line, style] of /** @type {[number, string][]} */ ([[5, "#10141e"], [2.5, "#fff"]])) {
+      context.lineWidth = line;
+      context.strokeStyle = style;
+      context.strokeRect(box.x, box.y, box.width, box.height);
     }
   }
 

@@ -76,16 +76,23 @@ export class CaseList {
     for (const button of this.root.querySelectorAll("button")) {
       const current = button.dataset.case === state.case;
       if (current === button.hasAttribute("aria-current")) continue;
-      if (current) { button.setAttribute("aria-current", "true"); button.scrollIntoView({ block: "nearest" }); } else button.removeAttribute("aria-current");
+      if (current) { button.setAttribute("aria-current", "true"); this.reveal(button); } else button.removeAttribute("aria-current");
     }
+  }
+
+  /** Scroll the list, and nothing but the list, to a row. @param {HTMLElement} row */
+  reveal(row) {
+    const list = this.root.getBoundingClientRect(), box = row.getBoundingClientRect();
+    if (box.top < list.top) this.root.scrollTop -= list.top - box.top;
+    else if (box.bottom > list.bottom) this.root.scrollTop += box.bottom - list.bottom;
   }
 
   /** @param {import("./types.js").Case} one */
   row(one) {
     const said = one.said[0];
     const mark = !one.truth ? "" : one.right ? "✓ " : "✗ ";
-    const words = [one.truth, said && !one.right ? ` → ${said.decision}` : "", said ? ` ${(scoreOf(one, null) * 100).toFixed(0)}\u00a0%` : ""];
-    return element("li", {}, element("button", { type: "button", "data-case": one.id, class: one.right ? "right" : "wrong" },
+    const words = [one.truth || said?.decision || "", said && !one.right ? ` → ${said.decision}` : "", said ? ` ${(scoreOf(one, null) * 100).toFixed(0)}\u00a0%` : ""];
+    return element("li", {}, element("button", { type: "button", "data-case": one.id, class: one.truth ? (one.right ? "right" : "wrong") : "new" },
       element("span", {}, mark + words.join("")), element("span", { class: "case-id" }, one.id)));
   }
 

@@ -1,4 +1,4 @@
-// Bytes from text: base64, deflate, numbers; and the opening of a close look.
+// Bytes from text: base64, deflate, numbers; pictures; and the opening of a close look.
 
 /** @param {string} text @returns {Uint8Array<ArrayBuffer>} */
 export function bytesOf(text) {
@@ -6,6 +6,14 @@ export function bytesOf(text) {
   const bytes = new Uint8Array(letters.length);
   for (let place = 0; place < letters.length; place += 1) bytes[place] = letters.charCodeAt(place);
   return bytes;
+}
+
+/** Load a picture whole. @param {string} source an address */
+export async function loaded(source) {
+  const picture = new Image();
+  picture.src = source;
+  await picture.decode();
+  return picture;
 }
 
 /** @param {string} text little-endian float32 in base64 */

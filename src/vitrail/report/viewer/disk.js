@@ -1,6 +1,7 @@
 // The viewer inside a report that opens from disk: everything it needs stands in the page.
 
 import { scoreOf } from "./cases.js";
+import { loaded } from "./decode.js";
 import { Viewer, found } from "./main.js";
 
 /** @param {Element | null | undefined} script @returns {any} */
@@ -20,10 +21,11 @@ function fromPage() {
     picture: async (index) => {
       const shown = of(cards, index)?.querySelector(".panel img");
       if (!(shown instanceof HTMLImageElement)) throw new Error("the report holds no picture of it");
-      const picture = new Image();
-      picture.src = shown.src;
-      await picture.decode();
-      return picture;
+      return loaded(shown.src);
+    },
+    outline: async (index) => {
+      const shown = of(cards, index)?.querySelector("img.outline");
+      return shown instanceof HTMLImageElement ? loaded(shown.src) : null;
     },
     detail: async (index) => run.cases[index],
     close: async (index) => written(of(closer, index)),

@@ -48,7 +48,7 @@ export function showProbabilities(root, run, one) {
     const head = element("p", {}, element("b", {}, said.model), ` decides ${said.decision} `, element("span", { class: said.right ? "right" : "wrong" }, one.truth ? (said.right ? "✓" : "✗") : ""), element("span", { class: "hint" }, ` ${words}`));
     return element("div", {}, head, ...rows, ...(place === 0 ? [held(run, shares)] : []));
   });
-  root.replaceChildren(...parts);
+  root.replaceChildren(...parts, ...(one.note ? [element("p", { class: "hint" }, one.note)] : []));
 }
 
 /** Say how often cases with a probability like this were positive. @param {import("./types.js").Run} run @param {Record<string, number>} shares */
@@ -105,4 +105,19 @@ export function showSimilar(root, run, one) {
   });
   const title = element("p", { class: "hint" }, `Nearest of ${run.among}, by the cosine distance of what the model's head reads.`);
   root.replaceChildren(element("h3", {}, "Most similar training cases"), title, element("ul", {}, ...shown));
+}
+
+/**
+ * Show the color scale, its ends, and the words for it.
+ * @param {HTMLCanvasElement} bar @param {HTMLElement[]} places of the low end, the words and the high end
+ * @param {{sequential: Uint8ClampedArray, diverging: Uint8ClampedArray}} palettes @param {import("./types.js").View | null} view
+ */
+export function showScale(bar, places, palettes, view) {
+  const context = /** @type {CanvasRenderingContext2D} */ (bar.getContext("2d"));
+  const pixels = context.createImageData(256, 1);
+  const colors = view?.signed ? palettes.diverging : palettes.sequential;
+  for (let step = 0; step < 256; step += 1) pixels.data.set([colors[step * 3], colors[step * 3 + 1], colors[step * 3 + 2], view ? 255 : 0], step * 4);
+  context.putImageData(pixels, 0, 0);
+  const said = view ? [small(view.signed ? -view.top : view.bottom), view.scale, `≥ ${small(view.top)}`] : ["", "", ""];
+  places.forEach((place, at) => { place.textContent = said[at]; });
 }

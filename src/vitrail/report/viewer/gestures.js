@@ -112,8 +112,14 @@ export class Gestures {
       this.store.set({ zoom, x: fromX - (fromX - state.x) * grown, y: fromY - (fromY - state.y) * grown });
     } else if (slices > 1) {
       event.preventDefault();
-      this.store.set({ slice: Math.min(Math.max(state.slice + Math.sign(event.deltaY), 0), slices) });
+      this.leaf(Math.sign(event.deltaY));
     }
+  }
+
+  /** Go to another slice; before the first is the whole montage. @param {number} step */
+  leaf(step) {
+    const { state } = this.store, least = state.beside ? 1 : 0;
+    this.store.set({ slice: Math.min(Math.max(state.slice + step, least), this.pane.slices()) });
   }
 
   reset() {
@@ -131,6 +137,9 @@ export class Gestures {
       const patch = this.pane.hovered();
       if (patch !== null) this.pin(patch);
     } else if (preset) this.store.set({ level: preset[1], width: preset[2] });
+    else if (event.key === "PageDown" || event.key === "PageUp") {
+      if (this.pane.slices() > 1) this.leaf(event.key === "PageDown" ? 1 : -1);
+    } else if (event.key.toLowerCase() === "m") this.store.set({ outline: !state.outline });
     else if (event.key.toLowerCase() === "i") this.store.set({ invert: !state.invert });
     else if (event.key === "0") this.reset();
     else if (event.key === "+" || event.key === "-") this.store.set({ zoom: bounded(state.zoom * (event.key === "+" ? 1.25 : 0.8)) });

@@ -2,13 +2,14 @@
 
 import { opened } from "./decode.js";
 import { palette, small } from "./color.js";
-import { Store } from "./state.js";
+import { DEFAULTS, Store } from "./state.js";
 import { layerOf, plainName, viewsOf } from "./view.js";
 import { Pane } from "./canvas.js";
+import { sliceWords, spotWords, tileAt } from "./scan.js";
 import { Gestures, PRESETS } from "./gestures.js";
 import { Wall } from "./wall.js";
 import { CaseList } from "./cases.js";
-import { element, showLens, showProbabilities, showSimilar, showTrust } from "./facts.js";
+import { element, showLens, showProbabilities, showScale, showSimilar, showTrust } from "./facts.js";
 import { download, gif, npz } from "./save.js";
 
 const FRAME_MS = 700; // how long a layer is shown
@@ -53,11 +54,25 @@ export class Viewer {
   hand(pane) {
     new Gestures(pane.canvas, this.store, {
       patchAt: (x, y) => { const grid = this.grid(); return grid && pane.patchAt(x, y, grid); },
-      hover: (patch) => { if (patch !== this.patch) { this.patch = patch; this.soon(); } },
+      hover: (patch) => this.hover(pane, patch),
       slices: () => { const tiles = this.case?.place?.tiles; return tiles ? tiles[0] * tiles[1] : 1; },
       grid: () => this.grid(),
       hovered: () => this.patch,
     });
+  }
+
+  /** Point at a patch; in a montage beside its slice, at the slice too. @param {Pane} pane @param {number | null} patch */
+  hover(pane, patch) {
+    if (patch === this.patch) return;
+    this.patch = patch;
+    const place = this.case?.place, grid = this.grid();
+    if (patch !== null && place && grid && this.isBeside() && pane === this.panes[0]) this.store.set({ slice: tileAt(place, grid, patch).tile + 1 });
+    this.soon();
+  }
+
+  /** Whether montage and slice stand side by side. */
+  isBeside() {
+    return Boolean(this.store.state.beside && this.case?.place?.tiles && this.views.length < 2);
   }
 
   /** The grid that is pointed at. @returns {[number, number] | null} */
@@ -82,7 +97,7 @@ export class Viewer {
       control.addEventListener("input", () => {
         const one = /** @type {HTMLInputElement} */ (control);
         const name = /** @type {keyof import("./state.js").State} */ (one.dataset.state);
-        const value = one.type === "checkbox" ? one.checked : typeof store.state[name] === "number" ? Number(one.value) : one.value;
+        const value = one.type === "checkbox" ? one.checked : typeof store.state[name] === "number" ? (one.value === "" ? DEFAULTS[name] : Number(one.value)) : one.value;
         store.set({ [name]: value, ...(name === "head" ? { show: "attention" } : {}) });
       });
     }
@@ -139,7 +154,7 @@ export class Viewer {
     this.close = null;
     this.patch = null;
     this.stop();
-    this.panes.forEach((pane) => pane.load(null, null));
+    this.panes.forEach((pane) => pane.load(null, null, null));
     this.wall.load(null);
     const status = found("v-status", HTMLElement);
     status.textContent = id && place < 0 ? "This case is not among those shown." : "";
@@ -148,10 +163,11 @@ export class Viewer {
     this.soon();
     if (place < 0) return;
     try {
-      const [one, picture] = await Promise.all([this.source.detail(place), this.source.picture(place)]);
+      const masked = this.case?.mask ? this.source.outline(place) : null;
+      const [one, picture, outline] = await Promise.all([this.source.detail(place), this.source.picture(place), masked]);
       if (turn !== this.loading) return; // another case was asked for meanwhile
       this.case = one;
-      this.panes.forEach((pane) => pane.load(picture, one.place));
+      this.panes.forEach((pane) => pane.load(picture, one.place, outline));
       status.textContent = one.warning ?? "";
       this.titled();
       this.soon();
@@ -173,13 +189,14 @@ export class Viewer {
   titled() {
     const { run } = this, one = this.case;
     const title = found("v-title", HTMLElement);
-    title.replaceChildren(...(one ? [element("span", { class: one.right ? "outcome right" : "outcome wrong" }, one.truth ? (one.right ? "✓ right" : "✗ wrong") : "new"), ` ${one.truth && !one.right ? `${one.truth} taken for ${one.said[0]?.decision}` : one.truth || one.said[0]?.decision || ""} `, element("span", { class: "case-id" }, one.id)] : ["No case is open"]));
+    title.replaceChildren(...(one ? [element("span", { class: `outcome ${one.truth ? (one.right ? "right" : "wrong") : ""}` }, one.truth ? (one.right ? "✓ right" : "✗ wrong") : "new"), ` ${one.truth && !one.right ? `${one.truth} taken for ${one.said[0]?.decision}` : one.truth || one.said[0]?.decision || ""} `, element("span", { class: "case-id" }, one.id)] : ["No case is open"]));
     for (const id of ["v-said", "v-trust", "v-similar"]) found(id, HTMLElement).replaceChildren();
     if (!one) return;
     showProbabilities(found("v-said", HTMLElement), run, one);
     showSimilar(found("v-similar", HTMLElement), run, one);
     const tiles = one.place?.tiles;
-    found("v-slices", HTMLElement).hidden = !tiles;
+    for (const id of ["v-slices", "v-beside"]) found(id, HTMLElement).hidden = !tiles;
+    found("v-outline", HTMLElement).hidden = !one.mask;
     if (tiles) /** @type {HTMLInputElement} */ (document.querySelector('[data-state="slice"]')).max = String(tiles[0] * tiles[1]);
   }
 
@@ -205,12 +222,21 @@ export class Viewer {
     if (!one) { this.panes.forEach((pane) => pane.draw(state, null, null)); return; }
     this.views = viewsOf(state, this.run, one, this.close, this.patch);
     const second = found("v-pane-b", HTMLCanvasElement).parentElement;
-    if (second) second.hidden = this.views.length < 2;
-    this.views.forEach((view, place) => {
-      this.panes[place].draw(state, view, this.patch);
-      found(`v-says-${"ab"[place]}`, HTMLElement).textContent = view ? `${view.name}${view.specific ? "" : " (class-agnostic)"}` : "no map";
+    const beside = this.isBeside(), slice = Math.max(state.slice, 1);
+    if (second) second.hidden = this.views.length < 2 && !beside;
+    const shown = beside
+      ? [{ view: this.views[0], state: { ...state, slice: 0, zoom: 1, x: 0, y: 0 } }, { view: this.views[0], state: { ...state, slice } }]
+      : this.views.map((view) => ({ view, state }));
+    shown.forEach((part, place) => {
+      this.panes[place].draw(part.state, part.view, this.patch);
+      const name = part.view ? `${part.view.name}${part.view.specific ? "" : " (class-agnostic)"}` : "no map";
+      const words = sliceWords(one.place, part.state.slice);
+      const parts = [name, words, part.view && state.paint === "contour" ? `around ${state.mass < 100 ? state.mass : 50}\u00a0% of the mass` : ""];
+      found(`v-says-${"ab"[place]}`, HTMLElement).textContent = beside && place ? words : parts.filter(Boolean).join(", ");
     });
-    this.scaled(this.views[0]);
+    if (beside) this.panes[0].frameTile(slice);
+    const [bar, low, words, high] = ["v-bar", "v-low", "v-words", "v-high"].map((id) => found(id, HTMLElement));
+    showScale(/** @type {HTMLCanvasElement} */ (bar), [low, words, high], this.colors, this.views[0]);
     this.read(one);
     if (this.patch === null) this.slowly(state, one);
   }
@@ -224,18 +250,6 @@ export class Viewer {
     showTrust(found("v-trust", HTMLElement), one, name, this.run.methods.find((known) => known.name === name)?.specific ?? false);
   }
 
-  /** @param {import("./types.js").View | null} view */
-  scaled(view) {
-    const context = /** @type {CanvasRenderingContext2D} */ (found("v-bar", HTMLCanvasElement).getContext("2d"));
-    const pixels = context.createImageData(256, 1);
-    const colors = view?.signed ? this.colors.diverging : this.colors.sequential;
-    for (let step = 0; step < 256; step += 1) pixels.data.set([colors[step * 3], colors[step * 3 + 1], colors[step * 3 + 2], view ? 255 : 0], step * 4);
-    context.putImageData(pixels, 0, 0);
-    found("v-low", HTMLElement).textContent = view ? (view.signed ? small(-view.top) : "0") : "";
-    found("v-high", HTMLElement).textContent = view ? `≥ ${small(view.top)}` : "";
-    found("v-words", HTMLElement).textContent = view ? view.scale : "";
-  }
-
   /** Say the raw values under the pointer. @param {import("./types.js").Case} one */
   read(one) {
     const view = this.views[0], patch = this.patch, said = found("v-read", HTMLElement);
@@ -246,21 +260,26 @@ export class Viewer {
     const peak = view.values.indexOf(Math.max(...view.values));
     const seen = `${view.name}: ${small(value)} here, most (${small(view.values[peak])}) at row ${Math.floor(peak / view.grid[1]) + 1}, column ${(peak % view.grid[1]) + 1}`;
     said.dataset.value = String(value);
-    said.textContent = `${at}. ${seen}.`;
+    said.textContent = `${at}. ${seen}.${spotWords(one.place, view.grid, patch)}`;
   }
 
   /** Let every control show the state. @param {import("./state.js").State} state */
   controls(state) {
     for (const control of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-state]"))) {
-      const value = state[/** @type {keyof import("./state.js").State} */ (control.dataset.state)];
+      const name = /** @type {keyof import("./state.js").State} */ (control.dataset.state), value = state[name];
+      const text = name === "near" && state.near < 0 ? "" : String(value);
       if (control.type === "checkbox") control.checked = Boolean(value);
-      else if (control.value !== String(value)) control.value = String(value);
+      else if (control.type === "number" && control === document.activeElement) continue; // half a number is typed
+      else if (control.value !== text) control.value = text;
     }
+    found("v-versus", HTMLElement).hidden = state.sides === "one";
+    found("v-top", HTMLElement).hidden = state.norm !== "fixed";
     const method = /** @type {HTMLSelectElement} */ (document.querySelector('[data-state="method"]'));
     if (this.case && !this.case.maps[state.method]) method.value = Object.keys(this.case.maps)[0] ?? "";
     const layer = this.close ? layerOf(state, this.close) + 1 : 1;
     found("v-layer", HTMLInputElement).value = String(layer);
     found("v-layer-says", HTMLElement).textContent = this.close ? `${layer} of ${this.close.layers}` : "";
+    found("v-slice-says", HTMLElement).textContent = sliceWords(this.case?.place ?? null, state.beside ? Math.max(state.slice, 1) : state.slice) || "all";
     for (const id of ["v-layer", "v-head", "v-play"]) /** @type {HTMLInputElement} */ (document.getElementById(id)).disabled = !this.close;
     for (const id of ["target", "versus", "sides"]) /** @type {HTMLSelectElement} */ (document.querySelector(`[data-state="${id}"]`)).disabled = !this.close?.values;
   }

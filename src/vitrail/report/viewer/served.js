@@ -1,6 +1,7 @@
 // The viewer behind `vitrail serve`: parts of a case are fetched when it is opened, and new pictures
 // are sent by dropping, choosing or pasting them.
 
+import { loaded } from "./decode.js";
 import { element } from "./facts.js";
 import { Viewer, found } from "./main.js";
 
@@ -16,55 +17,100 @@ async function asked(path, options) {
 function fromServer(run) {
   return {
     run,
-    picture: async (index) => {
-      const picture = new Image();
-      picture.src = `cases/${index}/picture`;
-      await picture.decode().catch(() => { throw new Error("its picture is not to be had"); });
-      return picture;
-    },
+    picture: (index) => loaded(`cases/${index}/picture`).catch(() => { throw new Error("its picture is not to be had"); }),
+    outline: (index) => loaded(`cases/${index}/outline`),
     detail: async (index) => (await asked(`cases/${index}`)).json(),
     close: async (index) => (await asked(`cases/${index}/close`)).json(),
   };
 }
 
+/**
+ * What is sent at once: one picture, or the files of one scan, its mask last.
+ * @typedef {{name: string, files: File[], mask: boolean}} Parcel
+ * A file and the folder that it was dropped in.
+ * @typedef {{file: File, folder: string}} Found
+ */
+
 /** Send pictures one after another, and say how it goes. */
 class Sender {
-  /** @param {Viewer} viewer @param {number} most bytes a file */
-  constructor(viewer, most) {
+  /** @param {Viewer} viewer */
+  constructor(viewer) {
     this.viewer = viewer;
-    this.most = most;
     this.said = found("v-sent", HTMLElement);
     this.bar = found("v-progress", HTMLProgressElement);
     this.total = 0;
     this.busy = Promise.resolve();
   }
 
-  /** @param {File[]} files */
+  /** @param {Found[]} files */
   add(files) {
-    this.total += files.length;
-    this.bar.max = this.total;
-    this.bar.hidden = false;
-    for (const file of files) this.busy = this.busy.then(() => this.send(file));
+    const { scans, mostBytes = Infinity } = this.viewer.run;
+    for (const { name, files: parts, mask } of scans ? scansOf(files) : picturesOf(files)) {
+      const size = parts.reduce((sum, one) => sum + one.size, 0);
+      const said = new URLSearchParams({ name });
+      if (scans) said.set("sizes", parts.map((one) => one.size).join(","));
+      if (mask) said.set("mask", "1");
+      this.queue(name, () => {
+        if (size > mostBytes) throw new Error(`larger than ${Math.round(mostBytes / 2 ** 20)} MB`);
+        return asked(`pictures?${said}`, { method: "POST", body: new Blob(parts) });
+      });
+    }
   }
 
-  /** @param {File} file */
-  async send(file) {
-    const line = element("li", {}, `${file.name}: working…`);
+  /** @param {string} url */
+  ask(url) {
+    this.queue(url, () => asked(`pictures?${new URLSearchParams({ url })}`, { method: "POST" }));
+  }
+
+  /** @param {string} name @param {() => Promise<Response>} sending */
+  queue(name, sending) {
+    this.total += 1;
+    this.bar.max = this.total;
+    this.bar.hidden = false;
+    this.busy = this.busy.then(() => this.send(name, sending));
+  }
+
+  /** @param {string} name @param {() => Promise<Response>} sending */
+  async send(name, sending) {
+    const line = element("li", {}, `${name}: working…`);
     this.said.prepend(line);
     try {
-      if (file.size > this.most) throw new Error(`larger than ${Math.round(this.most / 2 ** 20)} MB`);
-      const answer = await asked(`pictures?${new URLSearchParams({ name: file.name })}`, { method: "POST", body: file });
-      const one = /** @type {import("./types.js").Case} */ (await answer.json());
+      const one = /** @type {import("./types.js").Case} */ (await (await sending()).json());
       this.viewer.run.cases.push(one);
-      line.replaceChildren(`${file.name}: ${one.said[0].decision}${one.warning ? `. ${one.warning}` : ""}`);
+      line.replaceChildren(`${name}: ${one.said[0].decision}${one.warning ? `. ${one.warning}` : ""}`);
       this.viewer.store.set({ case: one.id, pins: "" });
       this.viewer.soon();
     } catch (error) {
       line.className = "wrong";
-      line.replaceChildren(`${file.name}: ${error instanceof Error ? error.message : error}`);
+      line.replaceChildren(`${name}: ${error instanceof Error ? error.message : error}`);
     }
     this.bar.value += 1;
   }
+}
+
+/** @param {Found[]} files @returns {Parcel[]} */
+function picturesOf(files) {
+  return files.map(({ file }) => ({ name: file.name, files: [file], mask: false }));
+}
+
+/**
+ * Gather the files of each scan: a NIfTI file with the mask beside it (`NAME.mask.nii.gz`), or all
+ * other files of one folder.
+ * @param {Found[]} files @returns {Parcel[]}
+ */
+function scansOf(files) {
+  const isVolume = (/** @type {Found} */ one) => /\.nii(\.gz)?$/i.test(one.file.name);
+  const stem = (/** @type {Found} */ one) => `${one.folder}/${one.file.name}`.replace(/(\.mask)?\.nii(\.gz)?$/i, "");
+  const masks = files.filter((one) => /\.mask\.nii(\.gz)?$/i.test(one.file.name));
+  const maskOf = (/** @type {string} */ name) => masks.filter((one) => stem(one) === name).map((one) => one.file).slice(0, 1);
+  const single = files.filter((one) => isVolume(one) && !masks.includes(one)).map((one) => ({ name: one.file.name, files: [one.file, ...maskOf(stem(one))], mask: maskOf(stem(one)).length > 0 }));
+  const slices = files.filter((one) => !isVolume(one));
+  const series = [...new Set(slices.map((one) => one.folder))].map((folder) => {
+    const own = slices.filter((one) => one.folder === folder).map((one) => one.file);
+    const name = folder.split("/").pop() || `${own[0].name}${own.length > 1 ? ` and ${own.length - 1} more` : ""}`;
+    return { name, files: [...own, ...maskOf(folder)], mask: maskOf(folder).length > 0 };
+  });
+  return [...single, ...series];
 }
 
 async function startServed() {
@@ -72,15 +118,7 @@ async function startServed() {
   try {
     const run = await (await asked("run")).json();
     const viewer = new Viewer(fromServer(run));
-    const sender = new Sender(viewer, run.mostBytes);
-    const chosen_ = found("v-files", HTMLInputElement);
-    chosen_.addEventListener("change", () => { sender.add([...(chosen_.files ?? [])]); chosen_.value = ""; });
-    document.addEventListener("paste", (event) => sender.add([...(event.clipboardData?.files ?? [])]));
-    document.addEventListener("dragover", (event) => event.preventDefault());
-    document.addEventListener("drop", async (event) => {
-      event.preventDefault();
-      sender.add(await dropped([...(event.dataTransfer?.items ?? [])]));
-    });
+    receive(viewer, new Sender(viewer));
     viewer.start();
     if (!viewer.store.state.case && run.cases.length) viewer.store.set({ case: run.cases[0].id });
   } catch (error) {
@@ -88,16 +126,46 @@ async function startServed() {
   }
 }
 
-/** List dropped files, those of dropped folders included. @param {DataTransferItem[]} items @returns {Promise<File[]>} */
+/** Let pictures be chosen, dropped, pasted, and named. @param {Viewer} viewer @param {Sender} sender */
+function receive(viewer, sender) {
+  const { scans, allowUrl } = viewer.run;
+  for (const input of [found("v-files", HTMLInputElement), found("v-folder", HTMLInputElement)]) {
+    input.addEventListener("change", () => {
+      sender.add([...(input.files ?? [])].map((file) => ({ file, folder: file.webkitRelativePath.split("/").slice(0, -1).join("/") })));
+      input.value = "";
+    });
+  }
+  found("v-folder-of", HTMLElement).hidden = !scans;
+  found("v-kind", HTMLElement).textContent = scans ? "New scans (the files of a series, or NIfTI)" : "New pictures";
+  document.addEventListener("paste", (event) => sender.add([...(event.clipboardData?.files ?? [])].map((file) => ({ file, folder: "" }))));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    sender.add(await dropped([...(event.dataTransfer?.items ?? [])]));
+  });
+  const form = found("v-url", HTMLFormElement), field = found("v-url-field", HTMLInputElement);
+  form.hidden = !allowUrl;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    sender.ask(field.value);
+    field.value = "";
+  });
+}
+
+/** List dropped files, those of dropped folders included. @param {DataTransferItem[]} items @returns {Promise<Found[]>} */
 async function dropped(items) {
-  const found_ = items.map((item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
-  const files = found_.map(({ entry, file }) => (entry ? filesOf(entry) : Promise.resolve(file ? [file] : [])));
+  const given = items.map((item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
+  const files = given.map(({ entry, file }) => (entry ? filesOf(entry) : Promise.resolve(file ? [{ file, folder: "" }] : [])));
   return (await Promise.all(files)).flat();
 }
 
-/** @param {FileSystemEntry} entry @returns {Promise<File[]>} */
+/** @param {FileSystemEntry} entry @returns {Promise<Found[]>} */
 async function filesOf(entry) {
-  if (entry.isFile) return [await new Promise((done, failed) => /** @type {FileSystemFileEntry} */ (entry).file(done, failed))];
+  if (entry.isFile) {
+    /** @type {File} */
+    const file = await new Promise((done, failed) => /** @type {FileSystemFileEntry} */ (entry).file(done, failed));
+    return [{ file, folder: entry.fullPath.split("/").slice(1, -1).join("/") }];
+  }
   const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
   /** @type {FileSystemEntry[]} */
   const inside = [];

@@ -15,7 +15,7 @@ export const DEFAULTS = Object.freeze({
   paint: "color", // "color", "contour" or "spotlight"
   opacity: 55,
   mass: 100,
-  norm: "run", // "run", "image" or "fixed"
+  norm: "run", // "run", "image", "range" or "fixed"
   top: 0.05,
   patches: false,
   grid: false,
@@ -26,6 +26,8 @@ export const DEFAULTS = Object.freeze({
   x: 0,
   y: 0,
   slice: 0, // 0 is the whole montage
+  beside: false, // montage and slice side by side
+  outline: true, // of the known mask
   wall: "layer",
   sort: "given",
   outcome: "",

@@ -11,10 +11,12 @@
  *
  * Where a picture lies in the model's input: (top, left, bottom, right) of `input` px.
  * @typedef {{box: [number, number, number, number], input: [number, number],
- *   source: [number, number], tiles?: [number, number]}} Place
+ *   source: [number, number], tiles?: [number, number], slices?: number[], affine?: number[][]}} Place
+ * A volume's picture shows `slices` (from 1) as `tiles`; `affine` takes (slice from 0, tile row,
+ * tile column, 1) to mm in the patient (LPS).
  *
  * @typedef {{id: string, truth: string, right: boolean, said: Said[], place: Place | null,
- *   maps: Object<string, StoredMap>,
+ *   maps: Object<string, StoredMap>, mask?: boolean, note?: string,
  *   similar: {id: string, distance: number, label: string, picture?: string}[], warning?: string}} Case
  *
  * A method; `largest` is the top of the color scale that all maps of the run share.
@@ -26,7 +28,8 @@
  *
  * @typedef {{classes: string[], positive: string | null, temperature: number | null,
  *   calibration: Bin[], palettes: Object<string, [number, number, number][]>, methods: Method[],
- *   cases: Case[], among: string, thumbnails: Object<string, string>, mostBytes?: number}} Run
+ *   cases: Case[], among: string, thumbnails: Object<string, string>, mostBytes?: number,
+ *   scans?: boolean, allowUrl?: boolean}} Run
  *
  * A close look as it is sent: see `close_json` in report/payload.py.
  * @typedef {{layers: number, heads: number, grid: [number, number], prefix: number, rows: string,
@@ -41,10 +44,11 @@
  *
  * What a pane shows: raw values on the patch grid and how they become colors.
  * @typedef {{values: Float32Array, grid: [number, number], signed: boolean, top: number,
- *   name: string, scale: string, specific: boolean}} View
+ *   bottom: number, name: string, scale: string, specific: boolean}} View
  *
  * Where the viewer gets a case's parts from: the page itself, or a server.
  * @typedef {{run: Run, picture: (index: number) => Promise<HTMLImageElement>,
+ *   outline: (index: number) => Promise<HTMLImageElement | null>,
  *   detail: (index: number) => Promise<Case>,
  *   close: (index: number) => Promise<StoredClose | null>}} Source
  */

@@ -5,6 +5,8 @@ import { attended, mean, readOut } from "./grid.js";
 import { small } from "./color.js";
 import { pinsOf } from "./state.js";
 
+const EVEN = 0.1; // a map whose values differ by less than this share of the largest is called even
+
 /** @param {string} name */
 export function plainName(name) {
   return name.replaceAll("_", " ");
@@ -82,7 +84,7 @@ function classViews(state, run, close) {
     return [{ ...shared, ...scale, values: difference, signed: true, name: `${method}: ${state.target} rather than ${versus}` }];
   }
   const view = (/** @type {string} */ name, /** @type {Float32Array} */ found) => ({
-    ...shared, ...scaled(state, found, peak, words), values: found,
+    ...shared, ...scaled(state, state.sides === "two" ? Float32Array.of(...first, ...second) : found, peak, words), values: found,
     signed: values.some((value) => value < 0), name: `${method}: ${name}`,
   });
   return state.sides === "two" ? [view(state.target, first), view(versus, second)] : [view(state.target, first)];
@@ -101,22 +103,26 @@ function mapView(state, run, one) {
   const values = floatsOf(stored.values);
   const method = run.methods.find((known) => known.name === name);
   const facts = { values, grid: stored.grid, name: plainName(name), specific: method?.specific ?? stored.specific ?? false, signed: method?.signed ?? stored.signed ?? false };
-  if (!method) return { ...facts, ...scaled({ ...state, norm: state.norm === "fixed" ? "fixed" : "image" }, values, 0, "") };
+  if (!method) return { ...facts, ...scaled({ ...state, norm: state.norm === "run" ? "image" : state.norm }, values, 0, "") };
   return { ...facts, ...scaled(state, values, method.largest, `per run: 99.5th percentile of ${method.count} maps`) };
 }
 
 /**
- * Choose the top of the color scale, and say which it is.
+ * Choose the ends of the color scale, and say which they are; a map in which hardly anything stands
+ * out is said to be so.
  * @param {import("./state.js").State} state
  * @param {Float32Array} values
  * @param {number} shared
  * @param {string} words
- * @returns {{top: number, scale: string}}
+ * @returns {{top: number, bottom: number, scale: string}}
  */
 function scaled(state, values, shared, words) {
-  if (state.norm === "image") return { top: largest(values), scale: `per image: its own peak is ${small(largest(values))}` };
-  if (state.norm === "fixed") return { top: state.top, scale: `fixed: ${small(state.top)}` };
-  return { top: shared, scale: words };
+  const peak = largest(values), low = values.reduce((least, value) => Math.min(least, value), Infinity);
+  const even = low > 0 && peak - low < EVEN * peak ? `; nearly even: its values differ by ${(((peak - low) / peak) * 100).toPrecision(2)}\u00a0%` : "";
+  if (state.norm === "image") return { top: peak, bottom: 0, scale: `per image: its own peak is ${small(peak)}${even}` };
+  if (state.norm === "range" && low >= 0) return { top: peak, bottom: low, scale: `per image: from its least to its largest value${even}` };
+  if (state.norm === "fixed") return { top: state.top, bottom: 0, scale: `fixed: ${small(state.top)}${even}` };
+  return { top: shared, bottom: 0, scale: `${words}${even}` };
 }
 
 /** @param {number[]} values */
