@@ -25,7 +25,7 @@ SPEC = ModelSpec(
     architecture="vit", num_classes=2, img_size=(16, 16), in_chans=1, parameters=PARAMETERS
 )
 SETTINGS = FitSettings(
-    epochs=10, batch_size=8, checkpoint_steps=2, ema_decay=0.9, mixup=0.2, num_workers=0
+    epochs=6, batch_size=8, checkpoint_steps=2, ema_decay=0.9, mixup=0.2, num_workers=0
 )
 
 

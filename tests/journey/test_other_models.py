@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import timm
+import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
@@ -87,6 +88,25 @@ def test_local_weights_are_where_the_training_starts(tmp_path):
     kept = RunFolder(run.root).model("vit") / "model.safetensors"
     start = model.blocks[0].attn.qkv.weight.detach().numpy()
     assert _tensor(kept, "blocks.0.attn.qkv.weight") == pytest.approx(start, abs=1e-5)
+    assert run.report.exists()
+
+
+def test_weights_of_a_convolutional_network_are_fine_tuned_and_explained(tmp_path):
+    pictures = draw(tmp_path / "pictures", cases=12, seed=0)
+    torch.manual_seed(0)
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=5)
+    weights = tmp_path / "weights.safetensors"
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
+    run = RunFolder(tmp_path / "run")
+    options = ("--model", "tf_efficientnet_lite0", "--weights", weights, "--mode", "finetune")
+    plan = trained(run, pictures, *options, learning_rate=1e-9, image_size=[64, 64])
+    assert plan["explanation"]["value"] == "grad_cam"
+    kept = run.model("vit") / "model.safetensors"
+    start = model.blocks[2][0].conv_pw.weight.detach().numpy()
+    assert _tensor(kept, "blocks.2.0.conv_pw.weight") == pytest.approx(start, abs=1e-5)
+    assert {json.loads(path.read_text())["method"] for path in run.explanations.glob("*.json")} == {
+        "grad_cam"
+    }
     assert run.report.exists()
 
 
