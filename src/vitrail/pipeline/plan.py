@@ -10,7 +10,7 @@ import torch
 from vitrail.data.audit import from_json
 from vitrail.data.cohort import load_cohort
 from vitrail.data.split import clusters
-from vitrail.data.volumes import dataset_of
+from vitrail.data.stacks import dataset_of
 from vitrail.errors import AnatomyError, CaptureError, MethodError, RunFolderError
 from vitrail.explain import explain
 from vitrail.models.zoo import ModelSpec, build
