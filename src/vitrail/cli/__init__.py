@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from vitrail import __version__
-from vitrail.cli import explanation, fetching, guiding, numbers, preparation, start, tuning
+from vitrail.cli import drawing, explanation, fetching, guiding, numbers, preparation, start, tuning
 
 app = typer.Typer(
     name="vitrail",
@@ -41,6 +41,7 @@ for _verb in (
     explanation.explain,
     numbers.report,
     numbers.compare,
+    drawing.figure,
     explanation.predict,
     explanation.serve,
     start.run,
