@@ -12,7 +12,17 @@ from typing import Annotated
 import typer
 
 from vitrail import __version__
-from vitrail.cli import drawing, explanation, fetching, guiding, numbers, preparation, start, tuning
+from vitrail.cli import (
+    drawing,
+    explanation,
+    fetching,
+    guiding,
+    numbers,
+    preparation,
+    recipes,
+    start,
+    tuning,
+)
 
 app = typer.Typer(
     name="vitrail",
@@ -50,6 +60,7 @@ for _verb in (
     explanation.bench,
     explanation.conformance,
     fetching.fetch,
+    recipes.recipe,
     start.doctor,
 ):
     app.command()(_verb)

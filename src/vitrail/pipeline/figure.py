@@ -34,6 +34,7 @@ from vitrail.runfolder import RunFolder, write_bytes
 _SAMPLES, _CASES, _TOP = 24, 8, 5
 _LONGEST_PX = 256
 _SPECIFIC = "relevance"
+_LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,14 +294,12 @@ def _curves(run: RunFolder, asked: Asked) -> Plate:
     panels: dict[str, dict[str, list[plots.Line]]] = {}
     for one in read.trainings:
         for column in dict.fromkeys(name for line in one.epochs for name in line):
-            part, _, rest = column.partition("_")
-            if column.endswith("loss"):
-                quantity, name = "loss", f"{model_name(one.model)}, {part}"
+            if column in _LOSSES:
+                quantity, name = "loss", f"{model_name(one.model)}, {_LOSSES[column]}"
             elif column.endswith("_score"):
                 quantity, name = f"{metric_name(column)}, validation", model_name(one.model)
             else:
                 continue
-            del rest
             lines = [line for line in one.epochs if line.get(column) is not None]
             points = ([line["epoch"] for line in lines], [line[column] for line in lines])
             panels.setdefault(quantity, {}).setdefault(name, []).append(points)

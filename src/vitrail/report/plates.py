@@ -9,6 +9,7 @@ what is animated is a list of pictures. A map has the colors that it has everywh
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib import rc_context
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vitrail.color import Scale, colorize
@@ -34,7 +36,7 @@ MOVING = ("gif", "webp", "apng")
 
 _OPACITY = 0.5
 _WRONG, _INK, _QUIET = "#c1272d", "#1b1f27", "#8b93a1"
-_DPI = 160
+_DPI, _LETTERS = 160, 26
 _FRAME_MS = 700
 _STYLE = {
     "font.size": 9,
@@ -97,9 +99,9 @@ def grid_of(
     figure = sheet(columns * side, rows * (side + 0.32) + 0.4 * bool(title), title=title)
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, (picture, words) in zip(places, cells, strict=False):
-        show(place, picture, title=words)
+        show(place, picture, title=fill(words, _LETTERS))
         if words.startswith("✗"):
-            place.set_title(words, color=_WRONG)
+            place.title.set_color(_WRONG)
             _frame(place)
     for place in places[len(cells) :]:
         place.set_axis_off()
@@ -162,6 +164,7 @@ def steps(
     last = places[len(cells)]
     for name, values in answers.items():
         last.plot(range(1, len(values) + 1), values, "o-", markersize=3, label=name)
+    last.xaxis.set_major_locator(MaxNLocator(integer=True))
     last.set(title="head: what it answers", xlabel="if it stopped after layer", ylim=(0, 1))
     last.legend(frameon=False, fontsize=7)
     for place in places[len(cells) + 1 :]:

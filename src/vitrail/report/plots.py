@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from vitrail.report.contents import Object
 from vitrail.report.pictures import palette
@@ -34,8 +35,10 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Line]]]) -> Figure:
             color, dash = _COLORS[names.index(name) % 4], _DASHES[names.index(name) % 4]
             for number, (x, y) in enumerate(lines):
                 label = name if number == 0 else None
-                place.plot(x, y, color=color, linestyle=dash, linewidth=1.3, label=label)
+                dot = "o" if len(x) == 1 else ""
+                place.plot(x, y, dot, color=color, linestyle=dash, linewidth=1.3, label=label)
         place.set(xlabel="epoch", ylabel=quantity)
+        place.xaxis.set_major_locator(MaxNLocator(integer=True))
         place.grid(alpha=0.25)
         place.legend(frameon=False, fontsize=8)
     return figure
@@ -75,10 +78,14 @@ def distances(values: Float[np.ndarray, "layer head"], *, even: float, cases: in
         place.plot(across, values[:, head], "o", color=_COLORS[0], alpha=0.55, markersize=4)
     place.plot(across, values.mean(axis=1), color=_COLORS[1], label="mean of the heads")
     place.axhline(even, color=_QUIET, linestyle=":", label="equal attention everywhere")
-    place.set(xlabel="layer", ylabel="mean attention distance (px)", ylim=(0, None))
-    place.set_xticks(across)
+    place.set(
+        xlabel="layer",
+        ylabel="mean attention distance (px)",
+        ylim=(0, 1.15 * max(even, values.max())),
+    )
+    place.xaxis.set_major_locator(MaxNLocator(integer=True))
     words = f"a dot a head; mean of {cases} picture{'s' * (cases > 1)}"
-    place.legend(frameon=False, fontsize=8, title=words, title_fontsize=8)
+    place.legend(frameon=False, fontsize=8, title=words, title_fontsize=8, loc="lower right")
     return figure
 
 
@@ -96,6 +103,7 @@ def tuning_curves(study: Object) -> Figure:
         else:
             place.plot(x, y, color=_COLORS[0], alpha=0.35, linewidth=0.9)
     place.set(xlabel="epoch", ylabel=f"{metric_of(study)}, validation")
+    place.xaxis.set_major_locator(MaxNLocator(integer=True))
     place.legend(frameon=False, fontsize=8)
     place.grid(alpha=0.25)
     return figure
