@@ -15,7 +15,6 @@ from vitrail.errors import InputError
 
 
 def recipe(  # noqa: PLR0913 (an option each)
-    context: typer.Context,
     verb: Annotated[str, typer.Argument(metavar="VERB", help="list, show or run.")] = "list",
     name: Annotated[
         str, typer.Argument(metavar="NAME", show_default=False, help="The recipe's name.")
@@ -81,7 +80,9 @@ def recipe(  # noqa: PLR0913 (an option each)
         folder = out or Path(name)
         source = recipes.Source(data=data, manifest=manifest, weights=weights, smoke=smoke)
         steps = recipes.prepare(name, source, out=folder, progress=progress)
-    command = context.find_root().command
+    from vitrail.cli import app
+
+    command = typer.main.get_command(app)
 
     def execute(words: Sequence[str]) -> Mapping[str, Any]:
         said = StringIO()

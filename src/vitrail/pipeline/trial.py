@@ -14,7 +14,7 @@ from vitrail.data.cohort import load_cohort
 from vitrail.errors import PlanError, RunFolderError, VitrailError
 from vitrail.models.zoo import build
 from vitrail.pipeline import crossvalidation
-from vitrail.pipeline.choices import Plan, parse_plan, read_plan
+from vitrail.pipeline.choices import Choice, Plan, parse_plan, read_plan
 from vitrail.pipeline.ledger import require_run
 from vitrail.pipeline.train import Training, Work, fit_one, trainings
 from vitrail.records import Cohort, Progress
@@ -51,10 +51,16 @@ class Tuned:
     plan: Plan
     cohort: Cohort
     folds: crossvalidation.Folds
+    place: Path
 
     @classmethod
-    def open(cls, run: RunFolder) -> "Tuned":
-        """Read a run, and refuse one whose test cases may have been looked at."""
+    def open(cls, run: RunFolder, *, nested: bool = False) -> "Tuned":
+        """Read a run, and refuse one whose test cases may have been looked at.
+
+        Args:
+            run: The run.
+            nested: Whether its folds are outer ones, in each of which is tuned anew.
+        """
         require_run(run)
         plan = read_plan(run.require(run.plan, "plan"))
         cohort = load_cohort(run.cohort)
@@ -63,11 +69,28 @@ class Tuned:
             remedy = "tune in a new folder: vitrail tune DIR --out RUN"
             raise RunFolderError(str(run.root), came, rule, remedy)
         folds = crossvalidation.read(run, cohort, plan=plan)
-        if len(folds.each) > 1:
+        if nested and (len(folds.each) < 2 or folds.share_test):
+            came = "one split" if len(folds.each) < 2 else "folds that share a given test part"
+            rule = "each outer fold tests the configuration that the others' cases chose"
+            raise PlanError(
+                "--nested", came, rule, "plan with --folds 5, without a given test part"
+            )
+        if not nested and len(folds.each) > 1:
             came = f"{len(folds.each)} folds, whose validation cases are tested by other folds"
             rule = "the cases that choose a configuration test none"
-            raise PlanError("plan.yaml: folds", came, rule, "plan without --folds")
-        return cls(run=run, plan=plan, cohort=cohort, folds=folds)
+            raise PlanError(
+                "plan.yaml: folds", came, rule, "plan without --folds, or pass --nested"
+            )
+        return cls(run=run, plan=plan, cohort=cohort, folds=folds, place=run.tuning.parent)
+
+    def outer(self, number: int) -> "Tuned":
+        """Return one outer fold as a tuning of its own, whose test cases nobody looks at."""
+        return replace(
+            self,
+            plan=self.plan.model_copy(update={"folds": Choice(value=1, reason="an outer fold")}),
+            folds=crossvalidation.Folds((self.folds.each[number],), self.folds.groups),
+            place=self.place / "nested" / f"fold{number}",
+        )
 
     def training(self, parameters: Mapping[str, Any], *, folder: Path) -> tuple[Plan, Training]:
         """Make the plan of a configuration, and its training.
@@ -83,7 +106,7 @@ class Tuned:
         """Name the folder of a configuration; workers never share one."""
         known = json.dumps(dict(parameters), sort_keys=True)
         name = sha256(known.encode()).hexdigest()[:12]
-        return self.run.tuning.parent / "trials" / name / f"worker{worker}"
+        return self.place / "trials" / name / f"worker{worker}"
 
     def objective(self, *, worker: int) -> Objective:
         """Return the function that tries one configuration."""
