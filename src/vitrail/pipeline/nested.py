@@ -36,7 +36,7 @@ def nested(
     run: RunFolder,
     words: Sequence[str],
     *,
-    wish: Wish = Wish(),
+    wish: Wish,
     command: str = "",
     progress: Progress = no_progress,
 ) -> Result:

@@ -25,7 +25,6 @@ from vitrail.tuning.optimism import optimism
 from vitrail.tuning.space import grid, read_space
 from vitrail.tuning.study import (
     Search,
-    Tried,
     finished,
     importances,
     named,

@@ -38,7 +38,7 @@ _OPACITY = 0.5
 _WRONG, _INK, _QUIET = "#c1272d", "#1b1f27", "#8b93a1"
 _DPI, _LETTERS = 160, 26
 _FRAME_MS = 700
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.edgecolor": _QUIET,

@@ -143,9 +143,9 @@ def test_a_locked_storage_is_named(search, tmp_path, monkeypatch):
     study = open_study(search)
     with closing(sqlite3.connect(tmp_path / "study.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(InputError, match="--storage.*database is locked"):
+        with pytest.raises(InputError, match=r"--storage.*database is locked"):
             open_study(search)
-        with pytest.raises(InputError, match="--storage.*database is locked"):
+        with pytest.raises(InputError, match=r"--storage.*database is locked"):
             work(study, search, objective=value)
     work(study, search, objective=value)
     assert len(finished(study)) == 6
