@@ -98,14 +98,14 @@ def _outer(
     def told(stage: str, *, done: int, total: int, note: str = "") -> None:
         progress(f"{stage}, outer fold {number + 1}", done=done, total=total, note=note)
 
-    search, skipped = search_of(tuned, words, wish)
+    search, skipped = search_of(tuned, words, wish=wish)
     study = open_study(search)
     work(study, search, objective=tuned.objective(worker=0), progress=told)
     best = winner(finished(study))
     if best is None:
         rule = "each outer fold needs one trial that came to its end"
         raise InputError("--prune", f"every trial of fold {number} was given up", rule, "drop it")
-    record = record_of(tuned, study, search, skipped=skipped)
+    record = record_of(tuned, search, study=study, skipped=skipped)
     said = _test(tuned, best.parameters, number=number, progress=told)
     write_predictions(tuned.place / "predictions.csv", said)
     fold = {

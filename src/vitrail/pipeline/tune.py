@@ -94,19 +94,19 @@ def tune(
         RunFolderError: If the run is trained already, or the storage holds another study.
     """
     tuned = Tuned.open(run)
-    search, skipped = search_of(tuned, words, wish)
+    search, skipped = search_of(tuned, words, wish=wish)
     study = open_study(search)
     helpers = _helpers(run, search, workers=wish.workers)
 
     def told(stage: str, *, done: int, total: int, note: str = "") -> None:
-        write_json(run.tuning, record_of(tuned, study, search, skipped=skipped))
+        write_json(run.tuning, record_of(tuned, search, study=study, skipped=skipped))
         progress(stage, done=done, total=total, note=note)
 
     _share_cores(wish.workers)
     work(study, search, objective=tuned.objective(worker=0), progress=told)
     for helper in helpers:
         helper.join()
-    content = record_of(tuned, study, search, skipped=skipped)
+    content = record_of(tuned, search, study=study, skipped=skipped)
     write_json(run.tuning, content)
     _keep(tuned, content)
     for figure in figures(content):
@@ -141,7 +141,7 @@ def _help(root: Path, search: Search, worker: int, workers: int) -> None:
 
 
 def search_of(
-    tuned: Tuned, words: Sequence[str], wish: Wish
+    tuned: Tuned, words: Sequence[str], *, wish: Wish
 ) -> tuple[Search, list[dict[str, Any]]]:
     """Read what is searched; impossible combinations are named and left out."""
     axes = read_space(words, known=names(tuned.plan))
@@ -177,7 +177,7 @@ def _impossible(tuned: Tuned, parameters: Mapping[str, Any]) -> str:
 
 
 def record_of(
-    tuned: Tuned, study: Any, search: Search, *, skipped: Sequence[Mapping[str, Any]]
+    tuned: Tuned, search: Search, *, study: Any, skipped: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Make what ``tuning/study.json`` holds."""
     trials = finished(study)

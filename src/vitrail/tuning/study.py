@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from vitrail.errors import InputError, RunFolderError
 from vitrail.records import Progress, no_progress
@@ -139,7 +139,9 @@ def _storage(url: str) -> RDBStorage:
     for _ in range(_ATTEMPTS):
         try:
             return open_database()
-        except OperationalError:
+        except (DatabaseError, StorageInternalError) as error:
+            if "locked" in str(error):  # the connection waited long enough
+                raise
             time.sleep(_PATIENCE_S)
     return open_database()
 
