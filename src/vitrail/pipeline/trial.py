@@ -134,8 +134,9 @@ class Tuned:
         except VitrailError as impossible:  # drawn, not listed: it ends here and is counted
             raise GivenUp from impossible
         work = Work(self.run, plan, self.cohort, self.folds)
-        watched = _watched(folder / "log.jsonl", report)
-        model, _, result = fit_one(training, work, progress=watched)
+        watch = _Watch(folder / "log.jsonl", report)
+        model, _, result = fit_one(training, work, progress=watch)
+        watch.catch_up()  # the last epoch, which nobody waited for
         validation = work.part("validation", training)
         said = predict(
             model,
@@ -171,21 +172,24 @@ def value_of(row: Mapping[str, Any], metric: str = "") -> float:
     return float(-row["validation_loss"] if stated is None else stated)
 
 
-def _watched(log: Path, report: Report) -> Progress:
-    """Report each epoch that appears in a training's log, and give up where the pruner says so."""
-    seen = 0
+class _Watch:
+    """Reports each epoch that appears in a training's log; it is the training's ``progress``."""
 
-    def told(stage: str, *, done: int, total: int, note: str = "") -> None:
-        nonlocal seen
+    def __init__(self, log: Path, report: Report) -> None:
+        self.log, self.report, self.seen = log, report, 0
+
+    def __call__(self, stage: str, *, done: int, total: int, note: str = "") -> None:
+        """Report what is new, and give up where the pruner says so."""
         del stage, done, total, note
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        for place in range(seen, len(lines)):
-            row = json.loads(lines[place])
-            if report(int(row["epoch"]), value_of(row)):
-                raise GivenUp
-        seen = max(seen, len(lines))
+        if self.catch_up():
+            raise GivenUp
 
-    return told
+    def catch_up(self) -> bool:
+        """Report what is new; tell whether the trial lags behind."""
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        rows = [json.loads(line) for line in lines[self.seen :]]
+        self.seen = max(self.seen, len(lines))
+        return any([self.report(int(row["epoch"]), value_of(row)) for row in rows])
 
 
 def names(plan: Plan) -> list[str]:

@@ -14,7 +14,8 @@ from vitrail.report.pictures import palette
 from vitrail.report.plates import sheet
 from vitrail.report.tuning import best_of, metric_of, ranks
 
-Line = tuple[Sequence[float], Sequence[float]]
+Line = tuple[Sequence[int | float], Sequence[int | float]]
+"""Places on both axes."""
 _COLORS = ("#1f4e9c", "#c8641a", "#3b7a57", "#7a4b94")
 _DASHES = ("-", "--", ":", "-.")
 _QUIET = "#8b93a1"
@@ -169,7 +170,7 @@ def tuning_parallel(study: Object) -> Figure:
     for across, name in enumerate(names):
         place.axvline(across, color=_QUIET, linewidth=0.8)
         for value, height in scales[name].items():
-            place.text(across, height, f" {value}", fontsize=7)
+            place.text(across, height, f" {value}", fontsize=8, backgroundcolor="#ffffffb0")
     place.axvline(len(names), color=_QUIET, linewidth=0.8)
     for height, value in ((0, low), (1, high)):
         place.text(len(names), height, f" {value:.3f}", fontsize=7)
