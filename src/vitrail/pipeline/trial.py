@@ -17,7 +17,7 @@ from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import Choice, Plan, parse_plan, read_plan
 from vitrail.pipeline.ledger import require_run
 from vitrail.pipeline.train import Training, Work, fit_one, trainings
-from vitrail.records import Cohort, Progress
+from vitrail.records import Cohort
 from vitrail.runfolder import RunFolder, read_json, write_json
 from vitrail.training.fit import predict
 from vitrail.tuning.study import GivenUp, Objective, Report
@@ -189,7 +189,7 @@ class _Watch:
         lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         rows = [json.loads(line) for line in lines[self.seen :]]
         self.seen = max(self.seen, len(lines))
-        return any([self.report(int(row["epoch"]), value_of(row)) for row in rows])
+        return any(self.report(int(row["epoch"]), value_of(row)) for row in rows)
 
 
 def names(plan: Plan) -> list[str]:
