@@ -36,8 +36,8 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Line]]]) -> Figure:
             color, dash = _COLORS[names.index(name) % 4], _DASHES[names.index(name) % 4]
             for number, (x, y) in enumerate(lines):
                 label = name if number == 0 else None
-                dot = "o" if len(x) == 1 else ""
-                place.plot(x, y, dot, color=color, linestyle=dash, linewidth=1.3, label=label)
+                style = {"color": color, "linestyle": dash, "linewidth": 1.3, "label": label}
+                place.plot(x, y, marker="o" if len(x) == 1 else None, **style)
         place.set(xlabel="epoch", ylabel=quantity)
         place.xaxis.set_major_locator(MaxNLocator(integer=True))
         place.grid(alpha=0.25)
