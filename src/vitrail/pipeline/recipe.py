@@ -81,7 +81,10 @@ def show_recipe(name: str) -> Result:
 
 def _shown(recipe: Recipe) -> dict[str, str]:
     """Stand words for what only a run knows."""
-    lists = {name: f"DIR --manifest OUT/{name}.csv" for name in recipe.lists}
+    lists = {
+        name: f"DIR --manifest OUT/{name}.csv{listing.options}"
+        for name, listing in recipe.lists.items()
+    }
     return {
         "out": "OUT",
         "cohort": "DIR",
@@ -169,7 +172,7 @@ def _known(recipe: Recipe, source: Source, folder: Path, *, out: Path) -> dict[s
         if source.manifest is None:
             _deal(path, cohort, listing)
             sites |= {"dealt"} if listing.site else set()
-        told = f"{shlex.quote(str(folder))} --manifest {shlex.quote(str(path))}"
+        told = f"{shlex.quote(str(folder))} --manifest {shlex.quote(str(path))}{listing.options}"
         known[name] = here if source.manifest is not None else told
     known["left_out"] = "--hold-out-sites" if len(sites) > 1 else f"--folds {_FOLDS}"
     known["picture"] = shlex.quote(str(cohort.root / cohort.cases[0].path))

@@ -5,6 +5,7 @@ a list of commands. Its commands hold names in braces; what they stand for on re
 generated stand-in and in a check of the path is stated beside them.
 """
 
+import shlex
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -48,6 +49,7 @@ class Listing(BaseModel):
         test: Share that is tested; 0 deals nothing.
         validation: Share that chooses.
         by_class: Whether each class is dealt by itself.
+        accept: Why what belongs together may stand on both sides; empty where nothing is dealt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +59,12 @@ class Listing(BaseModel):
     test: float = 0.0
     validation: float = 0.0
     by_class: bool = False
+    accept: str = ""
+
+    @property
+    def options(self) -> str:
+        """What a command says of the list."""
+        return f" --accept-leakage {shlex.quote(self.accept)}" if self.accept else ""
 
 
 class Phantom(BaseModel):

@@ -142,6 +142,7 @@ def test_a_manifest_of_groups_is_taken_as_it_is(tiles, tmp_path):
     source = Source(data=tiles, manifest=manifest)
     steps = prepare("kather6-vit", source, out=tmp_path / "out")
     assert f"{tiles} --manifest {manifest}" in steps[0].run
+    assert "--accept-leakage" not in steps[0].run
     assert "--folds 5" in steps[1].run
 
 
