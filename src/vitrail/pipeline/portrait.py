@@ -163,7 +163,7 @@ def distances(one: Portrait) -> tuple[Float[np.ndarray, "layer head"], float]:
     The mean over all patches of ``Σ_k A[q, k] · |q - k|``; attention to prefix tokens is left out
     and the rest made to sum to one.
 
-    Source: dosovitskiy2021, figure 7.
+    Source: dosovitskiy2021image, appendix, attention distance.
     """
     prefix = one.layout.num_prefix_tokens
     attention = attention_matrices(one.model, one.image)[..., prefix:, prefix:]
