@@ -9,12 +9,10 @@ trained on, 15 % are taken for validation, so that nothing is chosen on the test
 """
 
 import argparse
-import csv
 from pathlib import Path
 
-import numpy as np
-
 from vitrail.data.cohort import read_folder
+from vitrail.data.deal import deal, write_list
 
 
 def main() -> None:
@@ -24,20 +22,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="gets manifest.csv and a link to the slices")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    cases = list(read_folder(asked.folder))
-    order = np.random.default_rng(asked.seed).permutation(len(cases))
-    test = round(0.2 * len(cases))
-    validation = test + round(0.12 * len(cases))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    slices = asked.out / "slices"
-    if not slices.exists():
-        slices.symlink_to(asked.folder.resolve())
-    with (asked.out / "manifest.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["path", "label", "split"])
-        for place, index in enumerate(order):
-            part = "test" if place < test else "validation" if place < validation else "train"
-            writer.writerow([f"slices/{cases[index].path}", cases[index].label, part])
+    cohort = read_folder(asked.folder)
+    parts = deal(list(cohort), test=0.2, validation=0.12, seed=asked.seed)
+    write_list(asked.out / "manifest.csv", cohort, parts=parts)
 
 
 if __name__ == "__main__":

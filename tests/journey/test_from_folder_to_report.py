@@ -1,6 +1,9 @@
 """The main job, through the command line, on toys: files in, a report out, resumed, and used."""
 
 import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 
 import jsonschema
@@ -149,6 +152,37 @@ def test_predict_agrees_with_the_stored_predictions(run, pictures):
     assert told["predictions"][0]["probabilities"]["right"] == pytest.approx(
         float(probability), abs=1e-5
     )
+
+
+@pytest.fixture
+def address(pictures):
+    """Serve the pictures on this machine."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=pictures)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_predict_takes_an_address_where_it_is_allowed(run, pictures, address):
+    off = invoke("predict", run.root, f"{address}/left/02.png")
+    assert "pass --urls public" in " ".join(off.stderr.split())
+    inside = invoke("predict", run.root, f"{address}/left/02.png", "--urls", "public")
+    assert "private network, or to this machine" in " ".join(inside.stderr.split())
+    page = invoke("predict", run.root, f"{address}/left/", "--urls", "private")
+    assert "it is not a picture" in " ".join(page.stderr.split())
+    assert {one.exit_code for one in (off, inside, page)} == {2}
+    told = succeed("predict", run.root, f"{address}/left/02.png", "--urls", "private")
+    known = succeed("predict", run.root, pictures / "left" / "02.png")
+    said, same = (one["predictions"][0]["probabilities"] for one in (told, known))
+    assert said == same
+    assert len(list((run.root / "new" / "fetched").iterdir())) == 1
 
 
 def test_the_smoke_demo_goes_from_nothing_to_a_report_with_masks(tmp_path):

@@ -5,12 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+import timm
+import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from vitrail.cli import app
-from vitrail.runfolder import RunFolder, read_json
+from vitrail.runfolder import RunFolder, read_csv, read_json
 
 pytestmark = pytest.mark.journey
 
@@ -92,3 +95,72 @@ def test_a_grid_is_tried_and_the_chosen_one_trained_and_reported(planned):
     refused = invoke("tune", planned.root, "patch=8")
     assert refused.exit_code == 2
     assert "tuning comes before training" in " ".join(refused.stderr.split())
+
+
+def test_nested_tuning_tests_each_winner_on_cases_that_no_trial_saw(planned, tmp_path):
+    run = RunFolder(tmp_path / "nested")
+    pictures = planned.root.parent / "pictures"
+    succeed("inspect", pictures, "--out", run.root)
+    settings = (
+        "epochs=1",
+        "baseline_epochs=1",
+        "image_size=[32,32]",
+        "model_parameters={patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}",
+    )
+    wishes = [word for setting in settings for word in ("--set", setting)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
+        succeed("plan", run.root, "--budget", "1h", "--folds", "2", *wishes)
+    plain = invoke("tune", run.root, "heads=1,2")
+    assert "or pass --nested" in " ".join(plain.stderr.split())
+    found = succeed("tune", run.root, "heads=1,2,3", "--nested")["nested"]
+    assert [fold["configurations_tried"] for fold in found["folds"]] == [2, 2]
+    assert all(fold["skipped"][0]["parameters"] == {"heads": 3} for fold in found["folds"])
+    assert found["outer"]["configurations_tried"] == 4
+    area = found["outer"]["sets"]["test"]["vit"]["roc_auc_score"]
+    assert area["low"] <= area["value"] <= area["high"]
+
+    folds = read_csv(run.split)
+    for number in range(2):
+        place = run.root / "tuning" / "nested" / f"fold{number}"
+        held = {row["case_id"] for row in folds if row[f"fold{number}"] == "test"}
+        tested = read_csv(place / "predictions.csv")
+        assert {row["case_id"] for row in tested if row["split"] == "test"} == held
+        for result in place.glob("trials/*/*/result.json"):
+            assert not held & set(read_json(result)["cases"])
+    assert not (run.root / "models").exists()
+    again = succeed("tune", run.root, "heads=1,2,3", "--nested")["nested"]
+    assert again == found
+
+    for options, problem in ((("--workers", "2"), "--workers"), (("--storage", "x"), "--storage")):
+        refused = invoke("tune", run.root, "heads=1,2,3", "--nested", *options)
+        assert f"{problem}: together with --nested" in " ".join(refused.stderr.split())
+    one_split = invoke("tune", planned.root, "heads=1,2", "--nested")
+    assert one_split.exit_code == 2
+
+
+def test_trials_of_a_head_ask_the_backbone_once(tmp_path, planned, monkeypatch):
+    run = RunFolder(tmp_path / "head")
+    weights = tmp_path / "w.safetensors"
+    torch.manual_seed(0)
+    save_file(timm.create_model("vit_tiny_patch16_224", num_classes=7).state_dict(), weights)
+    succeed("inspect", planned.root.parent / "pictures", "--out", run.root)
+    monkeypatch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
+    model = ("--model", "vit_tiny_patch16_224", "--weights", weights, "--mode", "head")
+    settings = ("--head", "mlp", "--set", "image_size=[32,32]", "--set", "epochs=2")
+    succeed("plan", run.root, "--budget", "1h", *model, *settings)
+    pictures = []
+    forward = timm.models.VisionTransformer.forward_features
+
+    def counted(self, images, *rest, **options):
+        pictures.append(len(images))
+        return forward(self, images, *rest, **options)
+
+    monkeypatch.setattr(timm.models.VisionTransformer, "forward_features", counted)
+    settled = run.root / "features"
+    found = succeed("tune", run.root, "learning_rate=1e-4,1e-3,1e-2")["tuning"]
+    assert found["configurations_tried"] == 3
+    extracted = list(settled.rglob("*.npy"))
+    assert len(extracted) == 1
+    validation = len(read_json(next(run.root.rglob("result.json")))["cases"])
+    assert sum(pictures) <= 48 + 3 * validation + 3  # all once; each winner's answers; sizes probed

@@ -12,7 +12,17 @@ from typing import Annotated
 import typer
 
 from vitrail import __version__
-from vitrail.cli import explanation, fetching, guiding, numbers, preparation, start, tuning
+from vitrail.cli import (
+    drawing,
+    explanation,
+    fetching,
+    guiding,
+    numbers,
+    preparation,
+    recipes,
+    start,
+    tuning,
+)
 
 app = typer.Typer(
     name="vitrail",
@@ -41,6 +51,7 @@ for _verb in (
     explanation.explain,
     numbers.report,
     numbers.compare,
+    drawing.figure,
     explanation.predict,
     explanation.serve,
     start.run,
@@ -49,6 +60,7 @@ for _verb in (
     explanation.bench,
     explanation.conformance,
     fetching.fetch,
+    recipes.recipe,
     start.doctor,
 ):
     app.command()(_verb)

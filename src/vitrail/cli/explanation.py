@@ -65,14 +65,23 @@ def explain(
 def predict(
     run: Run,
     pictures: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", show_default=False, help="Pictures, or folders of them."),
+        list[str],
+        typer.Argument(
+            metavar="PATH...", show_default=False, help="Pictures, folders of them, or addresses."
+        ),
     ],
     *,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", show_default="RUN/new", help="Where overlays are written."),
     ] = None,
+    urls: Annotated[
+        Literal["off", "public", "private"],
+        typer.Option(
+            help="Which addresses (https://…) may be asked: none, those of the public network, or "
+            "also this machine and its own network. Needs: pip install 'vitrail[fetch]'."
+        ),
+    ] = "off",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -86,7 +95,7 @@ def predict(
     with speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
         from vitrail.pipeline.predict import predict as verb
 
-        show(verb(RunFolder(run), pictures, out=out, progress=progress))
+        show(verb(RunFolder(run), pictures, out=out, urls=urls, progress=progress))
 
 
 def bench(  # noqa: PLR0913 (an option each)

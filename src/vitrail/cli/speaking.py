@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from vitrail.errors import InputError, MissingExtraError
 
 Speaking = AbstractContextManager[tuple[Callable[..., None], Callable[[Mapping[str, Any]], None]]]
 """What a command is given: its progress, and what shows its result."""
+
+STEP: ContextVar[tuple[str, ...]] = ContextVar("STEP", default=())
+"""Words of the command that a recipe is executing; empty outside of recipes."""
 
 
 def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Speaking:
@@ -39,8 +43,8 @@ def require(*libraries: str, extra: str) -> None:
 
 
 def command_line() -> str:
-    """Return the exact command line."""
-    return shlex.join(["vitrail", *sys.argv[1:]])
+    """Return the exact command line; of a recipe's step, that of the step."""
+    return shlex.join(["vitrail", *(STEP.get() or sys.argv[1:])])
 
 
 _UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0}

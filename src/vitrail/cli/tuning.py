@@ -43,6 +43,15 @@ Storage = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine.")]
 
+Nested = Annotated[
+    bool,
+    typer.Option(
+        "--nested",
+        help="Tune anew in each outer fold of a run planned with --folds, and test each winner on "
+        "the cases its fold held out: a whole tuning a fold.",
+    ),
+]
+
 
 @asks
 def tune(  # noqa: PLR0913 (an option each)
@@ -55,6 +64,7 @@ def tune(  # noqa: PLR0913 (an option each)
     prune: Prune = False,
     storage: Storage = "",
     workers: Workers = 1,
+    nested: Nested = False,
     request: Callable[[], Any],
     as_json: AsJson = False,
     debug: Debug = False,
@@ -70,6 +80,7 @@ def tune(  # noqa: PLR0913 (an option each)
     """
     with speaking(as_json=as_json, debug=debug, out=out or where) as (progress, show):
         require("optuna", extra="tune")
+        from vitrail.pipeline.nested import nested as nested_verb
         from vitrail.pipeline.tune import Wish, planned
         from vitrail.pipeline.tune import tune as verb
 
@@ -78,4 +89,4 @@ def tune(  # noqa: PLR0913 (an option each)
         if out is not None:
             run = planned(RunFolder(out), where, manifest=manifest, request=request(), **told)
         wish = Wish(trials=trials, prune=prune, storage=storage, workers=workers)
-        show(verb(run, space, wish=wish, **told))
+        show((nested_verb if nested else verb)(run, space, wish=wish, **told))

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from PIL import Image
 
 from vitrail.data.loader import to_input
 from vitrail.data.raster import SUFFIXES, read_raster
+from vitrail.data.remote import fetch_picture
 from vitrail.data.scan import find_scans
 from vitrail.errors import DataError, InputError
 from vitrail.explain import explain
@@ -30,11 +31,16 @@ _OPACITY = 0.45
 _log = logging.getLogger("vitrail")
 
 
+Urls = Literal["off", "public", "private"]
+"""Which addresses may be asked: none, the public network's, or also this machine's own."""
+
+
 def predict(
     run: RunFolder,
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     *,
     out: Path | None = None,
+    urls: Urls = "off",
     progress: Progress = no_progress,
 ) -> Result:
     """Label new pictures and draw where the model looked.
@@ -44,19 +50,23 @@ def predict(
 
     Args:
         run: Holds the trained model, with its class names and preprocessing.
-        paths: Pictures, or folders of them.
+        paths: Pictures, folders of them, or http(s) addresses of pictures.
+        urls: Which addresses may be asked.
         out: Where overlays and ``predictions.csv`` are written; ``new`` in the run by default.
         progress: Told of each picture.
 
     Raises:
-        DataError: If there is no picture among the paths, or none of them can be read.
+        DataError: If there is no picture among the paths, none of them can be read, or an address
+            does not give one.
+        InputError: If an address may not be asked.
     """
     require_run(run)
     plan = read_plan(run.require(run.plan, "plan"))
     folds = _folds(run, plan)
     known = novelty.read(folds[0].extra.get("training_range", {}))
-    pictures = _pictures(paths, scans=folds[0].preprocessing.volume is not None)
     out = out or run.root / "new"
+    there = [_fetched(str(one), out, urls) if _is_url(one) else Path(one) for one in paths]
+    pictures = _pictures(there, scans=folds[0].preprocessing.volume is not None)
     rows: list[dict[str, Any]] = []
     unreadable: list[DataError | InputError] = []
     for done, path in enumerate(pictures, start=1):
@@ -86,6 +96,23 @@ def predict(
     said.append(f"overlays and predictions.csv: {out}")
     left_out = [{"path": error.argument, "reason": error.came} for error in unreadable]
     return {"predictions": rows, "unreadable": left_out, "summary": said}
+
+
+def _is_url(path: Path | str) -> bool:
+    """Tell an address from a path."""
+    return isinstance(path, str) and "://" in path
+
+
+def _fetched(url: str, out: Path, urls: Urls) -> Path:
+    """Fetch a picture and keep it beside the overlays."""
+    if urls == "off":
+        rule = "nothing is asked over the network unless allowed"
+        raise InputError("PATH", url, rule, "pass --urls public")
+    content = fetch_picture(url, allow_private=urls == "private")
+    path = out / "fetched" / file_name(url)
+    write_bytes(path, content)
+    _log.info("fetched %s: %d bytes", url, len(content))
+    return path
 
 
 def _folds(run: RunFolder, plan: Plan) -> list[bundle.Bundle]:

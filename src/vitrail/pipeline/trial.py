@@ -14,10 +14,10 @@ from vitrail.data.cohort import load_cohort
 from vitrail.errors import PlanError, RunFolderError, VitrailError
 from vitrail.models.zoo import build
 from vitrail.pipeline import crossvalidation
-from vitrail.pipeline.choices import Plan, parse_plan, read_plan
+from vitrail.pipeline.choices import Choice, Plan, parse_plan, read_plan
 from vitrail.pipeline.ledger import require_run
 from vitrail.pipeline.train import Training, Work, fit_one, trainings
-from vitrail.records import Cohort, Progress
+from vitrail.records import Cohort
 from vitrail.runfolder import RunFolder, read_json, write_json
 from vitrail.training.fit import predict
 from vitrail.tuning.study import GivenUp, Objective, Report
@@ -51,10 +51,16 @@ class Tuned:
     plan: Plan
     cohort: Cohort
     folds: crossvalidation.Folds
+    place: Path
 
     @classmethod
-    def open(cls, run: RunFolder) -> "Tuned":
-        """Read a run, and refuse one whose test cases may have been looked at."""
+    def open(cls, run: RunFolder, *, nested: bool = False) -> "Tuned":
+        """Read a run, and refuse one whose test cases may have been looked at.
+
+        Args:
+            run: The run.
+            nested: Whether its folds are outer ones, in each of which is tuned anew.
+        """
         require_run(run)
         plan = read_plan(run.require(run.plan, "plan"))
         cohort = load_cohort(run.cohort)
@@ -63,11 +69,28 @@ class Tuned:
             remedy = "tune in a new folder: vitrail tune DIR --out RUN"
             raise RunFolderError(str(run.root), came, rule, remedy)
         folds = crossvalidation.read(run, cohort, plan=plan)
-        if len(folds.each) > 1:
+        if nested and (len(folds.each) < 2 or folds.share_test):
+            came = "one split" if len(folds.each) < 2 else "folds that share a given test part"
+            rule = "each outer fold tests the configuration that the others' cases chose"
+            raise PlanError(
+                "--nested", came, rule, "plan with --folds 5, without a given test part"
+            )
+        if not nested and len(folds.each) > 1:
             came = f"{len(folds.each)} folds, whose validation cases are tested by other folds"
             rule = "the cases that choose a configuration test none"
-            raise PlanError("plan.yaml: folds", came, rule, "plan without --folds")
-        return cls(run=run, plan=plan, cohort=cohort, folds=folds)
+            raise PlanError(
+                "plan.yaml: folds", came, rule, "plan without --folds, or pass --nested"
+            )
+        return cls(run=run, plan=plan, cohort=cohort, folds=folds, place=run.tuning.parent)
+
+    def outer(self, number: int) -> "Tuned":
+        """Return one outer fold as a tuning of its own, whose test cases nobody looks at."""
+        return replace(
+            self,
+            plan=self.plan.model_copy(update={"folds": Choice(value=1, reason="an outer fold")}),
+            folds=crossvalidation.Folds((self.folds.each[number],), self.folds.groups),
+            place=self.place / "nested" / f"fold{number}",
+        )
 
     def training(self, parameters: Mapping[str, Any], *, folder: Path) -> tuple[Plan, Training]:
         """Make the plan of a configuration, and its training.
@@ -83,7 +106,7 @@ class Tuned:
         """Name the folder of a configuration; workers never share one."""
         known = json.dumps(dict(parameters), sort_keys=True)
         name = sha256(known.encode()).hexdigest()[:12]
-        return self.run.tuning.parent / "trials" / name / f"worker{worker}"
+        return self.place / "trials" / name / f"worker{worker}"
 
     def objective(self, *, worker: int) -> Objective:
         """Return the function that tries one configuration."""
@@ -111,8 +134,9 @@ class Tuned:
         except VitrailError as impossible:  # drawn, not listed: it ends here and is counted
             raise GivenUp from impossible
         work = Work(self.run, plan, self.cohort, self.folds)
-        watched = _watched(folder / "log.jsonl", report)
-        model, _, result = fit_one(training, work, progress=watched)
+        watch = _Watch(folder / "log.jsonl", report)
+        model, _, result = fit_one(training, work, progress=watch)
+        watch.catch_up()  # the last epoch, which nobody waited for
         validation = work.part("validation", training)
         said = predict(
             model,
@@ -148,21 +172,24 @@ def value_of(row: Mapping[str, Any], metric: str = "") -> float:
     return float(-row["validation_loss"] if stated is None else stated)
 
 
-def _watched(log: Path, report: Report) -> Progress:
-    """Report each epoch that appears in a training's log, and give up where the pruner says so."""
-    seen = 0
+class _Watch:
+    """Reports each epoch that appears in a training's log; it is the training's ``progress``."""
 
-    def told(stage: str, *, done: int, total: int, note: str = "") -> None:
-        nonlocal seen
+    def __init__(self, log: Path, report: Report) -> None:
+        self.log, self.report, self.seen = log, report, 0
+
+    def __call__(self, stage: str, *, done: int, total: int, note: str = "") -> None:
+        """Report what is new, and give up where the pruner says so."""
         del stage, done, total, note
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        for place in range(seen, len(lines)):
-            row = json.loads(lines[place])
-            if report(int(row["epoch"]), value_of(row)):
-                raise GivenUp
-        seen = max(seen, len(lines))
+        if self.catch_up():
+            raise GivenUp
 
-    return told
+    def catch_up(self) -> bool:
+        """Report what is new; tell whether the trial lags behind."""
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        rows = [json.loads(line) for line in lines[self.seen :]]
+        self.seen = max(self.seen, len(lines))
+        return any(self.report(int(row["epoch"]), value_of(row)) for row in rows)
 
 
 def names(plan: Plan) -> list[str]:

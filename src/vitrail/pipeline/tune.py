@@ -25,7 +25,6 @@ from vitrail.tuning.optimism import optimism
 from vitrail.tuning.space import grid, read_space
 from vitrail.tuning.study import (
     Search,
-    Tried,
     finished,
     importances,
     named,
@@ -95,19 +94,19 @@ def tune(
         RunFolderError: If the run is trained already, or the storage holds another study.
     """
     tuned = Tuned.open(run)
-    search, skipped = _search(tuned, words, wish)
+    search, skipped = search_of(tuned, words, wish=wish)
     study = open_study(search)
     helpers = _helpers(run, search, workers=wish.workers)
 
     def told(stage: str, *, done: int, total: int, note: str = "") -> None:
-        write_json(run.tuning, _record(tuned, study, search, skipped=skipped))
+        write_json(run.tuning, record_of(tuned, search, study=study, skipped=skipped))
         progress(stage, done=done, total=total, note=note)
 
     _share_cores(wish.workers)
     work(study, search, objective=tuned.objective(worker=0), progress=told)
     for helper in helpers:
         helper.join()
-    content = _record(tuned, study, search, skipped=skipped)
+    content = record_of(tuned, search, study=study, skipped=skipped)
     write_json(run.tuning, content)
     _keep(tuned, content)
     for figure in figures(content):
@@ -141,11 +140,13 @@ def _help(root: Path, search: Search, worker: int, workers: int) -> None:
     work(open_study(search, worker=worker), search, objective=tuned.objective(worker=worker))
 
 
-def _search(tuned: Tuned, words: Sequence[str], wish: Wish) -> tuple[Search, list[dict[str, Any]]]:
+def search_of(
+    tuned: Tuned, words: Sequence[str], *, wish: Wish
+) -> tuple[Search, list[dict[str, Any]]]:
     """Read what is searched; impossible combinations are named and left out."""
     axes = read_space(words, known=names(tuned.plan))
-    storage = wish.storage or f"sqlite:///{tuned.run.tuning.parent.resolve() / 'study.db'}"
-    tuned.run.tuning.parent.mkdir(parents=True, exist_ok=True)
+    storage = wish.storage or f"sqlite:///{tuned.place.resolve() / 'study.db'}"
+    tuned.place.mkdir(parents=True, exist_ok=True)
     search = Search(
         axes=axes,
         trials=wish.trials,
@@ -175,8 +176,8 @@ def _impossible(tuned: Tuned, parameters: Mapping[str, Any]) -> str:
     return ""
 
 
-def _record(
-    tuned: Tuned, study: Any, search: Search, *, skipped: Sequence[Mapping[str, Any]]
+def record_of(
+    tuned: Tuned, search: Search, *, study: Any, skipped: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Make what ``tuning/study.json`` holds."""
     trials = finished(study)
@@ -208,16 +209,6 @@ def _record(
         "importances": importances(study),
         "optimism": _optimism(tuned, results),
         "commands": _commands(tuned.run),
-    }
-
-
-def _trial(trial: Tried) -> dict[str, Any]:
-    """Make one trial's entry."""
-    return {
-        **asdict(trial),
-        "value": trial.value if np.isfinite(trial.value) else None,
-        "curve": [list(point) for point in trial.curve],
-        "seconds": round(trial.seconds, 1),
     }
 
 

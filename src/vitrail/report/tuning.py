@@ -100,7 +100,8 @@ def _named(parameters: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_short(value)}" for name, value in parameters.items())
 
 
-def _metric(study: Object) -> str:
+def metric_of(study: Object) -> str:
+    """Name what the trials were chosen by."""
     name = str(study["metric"])
     return "minus the validation loss" if name == "loss" else metric_name(name)
 
@@ -111,7 +112,7 @@ def _sentences(study: Object) -> list[str]:
     tried = (
         f"{count} configurations were tried, {study['given_up']} of them given up early; "
         f"{len(study['skipped'])} impossible ones were left out. Validation cases chose "
-        f"({_metric(study)}); no test case was looked at."
+        f"({metric_of(study)}); no test case was looked at."
     )
     said = [tried]
     if study.get("optimism"):
@@ -157,11 +158,11 @@ def _curves(study: Object) -> Figure | None:
         drawing=multiples(
             panels,
             x=nice_axis("epoch", epochs, whole=True),
-            y=nice_axis(_metric(study), values),
-            title=f"{name}: {_metric(study)} by epoch.",
+            y=nice_axis(metric_of(study), values),
+            title=f"{name}: {metric_of(study)} by epoch.",
         ),
-        caption=f"{_metric(study)} on validation cases by epoch, the same axes everywhere; panels "
-        f"are named {order}. Star and ring: the chosen one. Grey: given up early.",
+        caption=f"{metric_of(study)} on validation cases by epoch, the same axes everywhere; "
+        f"panels are named {order}. Star and ring: the chosen one. Grey: given up early.",
     )
 
 
@@ -186,7 +187,7 @@ def _heat_map(study: Object) -> Figure | None:
             for column, second in enumerate(across["values"]):
                 wanted = {down["name"]: first, across["name"]: second}
                 wanted |= {others[0]["name"]: panel} if others else {}
-                best = _best(known, wanted)
+                best = best_of(known, wanted)
                 at = (left + column * _CELL_W, 22 + row * _CELL_H)
                 parts.append(_cell(at, best, share=_share(best, low, high)))
     bottom = 22 + len(down["values"]) * _CELL_H
@@ -200,14 +201,14 @@ def _heat_map(study: Object) -> Figure | None:
     return Figure(
         name=name,
         drawing=svg(
-            60 + len(panels) * width, bottom + 24, title=f"{name}: {_metric(study)}.", parts=parts
+            60 + len(panels) * width, bottom + 24, title=f"{name}: {metric_of(study)}.", parts=parts
         ),
-        caption=f"{_metric(study)} on validation cases: {down['name']} downward, {across['name']} "
-        "rightward. Where further parameters vary, the best of them.",
+        caption=f"{metric_of(study)} on validation cases: {down['name']} downward, "
+        f"{across['name']} rightward. Where further parameters vary, the best of them.",
     )
 
 
-def _best(trials: Sequence[Object], wanted: Mapping[str, Any]) -> float:
+def best_of(trials: Sequence[Object], wanted: Mapping[str, Any]) -> float:
     """Return the best value among the trials of some parameters; NaN without one."""
     fits = [
         float(one["value"])
@@ -254,7 +255,7 @@ def _parallel(study: Object) -> Figure | None:
     values = [float(one["value"]) for one in known]
     low, high = min(values), max(values)
     names = [str(axis["name"]) for axis in study["axes"]]
-    scales = [_scale([one["parameters"][name] for one in known]) for name in names]
+    scales = [ranks([one["parameters"][name] for one in known]) for name in names]
     step, top, height = 110, 30, 190
     parts = []
     lines = sorted(known, key=lambda one: (one["number"] == study["chosen"], _value(one)))
@@ -283,12 +284,12 @@ def _parallel(study: Object) -> Figure | None:
     return Figure(
         name=name,
         drawing=svg(100 + len(names) * step, top + height + 24, title=f"{name}.", parts=parts),
-        caption=f"A line a trial, from parameter to parameter to its {_metric(study)}: the "
+        caption=f"A line a trial, from parameter to parameter to its {metric_of(study)}: the "
         "brighter the better; the thick one was chosen.",
     )
 
 
-def _scale(values: Sequence[Any]) -> dict[Any, float]:
+def ranks(values: Sequence[Any]) -> dict[Any, float]:
     """Place different values evenly between 0 and 1, numbers in their order."""
     numbers = all(isinstance(value, int | float) for value in values)
     different = sorted(set(values), key=None if numbers else str)

@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from vitrail.errors import InputError, RunFolderError
 from vitrail.records import Progress, no_progress
@@ -110,14 +110,19 @@ def open_study(search: Search, *, worker: int = 0) -> optuna.Study:
             pruner=_pruner(search),
         )
     except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
-        problem = " ".join(str(error).split())[:200]
-        rule = "a storage is a database that can be reached, like sqlite:///tuning.db"
-        raise InputError("--storage", f"{search.storage} ({problem})", rule, "check it") from error
+        raise _out_of_reach(search, error) from error
     _refuse_other(study, search)
     if worker == 0:
         for point in search.points:
             study.enqueue_trial(dict(point), user_attrs={_ASKED: True}, skip_if_exists=True)
     return study
+
+
+def _out_of_reach(search: Search, error: Exception) -> InputError:
+    """Say that the database cannot be opened, is locked, or went away."""
+    problem = " ".join(str(error.__cause__ or error).split())[:200]
+    rule = "a storage is a database that can be reached, like sqlite:///tuning.db"
+    return InputError("--storage", f"{search.storage} ({problem})", rule, "check it, and go on")
 
 
 def _storage(url: str) -> RDBStorage:
@@ -134,7 +139,9 @@ def _storage(url: str) -> RDBStorage:
     for _ in range(_ATTEMPTS):
         try:
             return open_database()
-        except OperationalError:
+        except (DatabaseError, StorageInternalError) as error:
+            if "locked" in str(error):  # the connection waited long enough
+                raise
             time.sleep(_PATIENCE_S)
     return open_database()
 
@@ -164,7 +171,11 @@ def _refuse_other(study: optuna.Study, search: Search) -> None:
 def work(
     study: optuna.Study, search: Search, *, objective: Objective, progress: Progress = no_progress
 ) -> None:
-    """Take up trials until all that are wanted are finished, also those of lost workers."""
+    """Take up trials until all that are wanted are finished, also those of lost workers.
+
+    Raises:
+        InputError: If the storage is locked for long, or goes away.
+    """
 
     def tried(trial: optuna.Trial) -> float:
         if search.points and not trial.user_attrs.get(_ASKED):
@@ -184,14 +195,17 @@ def work(
                 study.enqueue_trial(configuration, user_attrs={_ASKED: True})
             raise
 
-    _tell(study, search, progress)
-    while (left := _left(study, search)) is not None:
-        if left:
-            study.optimize(tried, n_trials=1)
-        else:  # only other workers' trials are running: wait for them, or take up what they lost
-            optuna.storages.fail_stale_trials(study)
-            time.sleep(_PATIENCE_S)
+    try:
         _tell(study, search, progress)
+        while (left := _left(study, search)) is not None:
+            if left:
+                study.optimize(tried, n_trials=1)
+            else:  # only other workers' trials are running: wait, or take up what they lost
+                optuna.storages.fail_stale_trials(study)
+                time.sleep(_PATIENCE_S)
+            _tell(study, search, progress)
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise _out_of_reach(search, error) from error
 
 
 def _suggested(trial: optuna.Trial, axis: Axis) -> Any:

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -134,3 +136,18 @@ def test_another_space_or_a_storage_out_of_reach_is_refused(search, tmp_path):
     for url in (f"sqlite:///{tmp_path / 'no' / 'x.db'}", "nodatabase://x", "postgresql://x/y"):
         with pytest.raises(InputError, match="a storage is a database that can be reached"):
             open_study(replace(search, storage=url))
+
+
+def test_a_locked_storage_is_named(search, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_LOCKED_S", 0.05)
+        study = open_study(search)
+        with closing(sqlite3.connect(tmp_path / "study.db")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(InputError, match=r"--storage.*database is locked"):
+                open_study(search)
+            with pytest.raises(InputError, match=r"--storage.*database is locked"):
+                work(study, search, objective=value)
+    again = open_study(search)
+    work(again, search, objective=value)
+    assert len(finished(again)) == 6

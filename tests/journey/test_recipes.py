@@ -1,0 +1,86 @@
+"""The founding systems, each as a check of its path on a generated stand-in."""
+
+import json
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from vitrail.cli import app
+from vitrail.runfolder import RunFolder, read_json
+
+pytestmark = pytest.mark.journey
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True)
+def untimed(monkeypatch):
+    """Do not time steps for a plan whose choices are given."""
+    monkeypatch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
+
+
+def smoke(name, out):
+    done = invoke("recipe", "run", name, "--smoke", "--out", out, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["size"] == "smoke"
+    assert any("not run here" in sentence for sentence in found["summary"])
+    return found
+
+
+def test_the_grid_of_the_slices(tmp_path):
+    found = smoke("sarscov2-grid", tmp_path)
+    grid = RunFolder(tmp_path / "grid")
+    study = read_json(grid.tuning)
+    assert study["configurations_tried"] == 2
+    assert [one["parameters"]["heads"] for one in study["skipped"]] == [3, 3]
+    assert read_json(grid.evaluation)["configurations_tried"] == 2
+    for name in ("confusion", "heads", "tuning-map"):
+        assert (grid.root / "figures" / f"{name}.png").exists()
+    assert (grid.root / "new" / "predictions.csv").exists()
+    assert (tmp_path / "first" / "report.html").exists()
+    stages = read_json(grid.environment)["stages"]
+    assert stages["evaluate"]["command"] == f"vitrail evaluate {grid.root}"
+    # What is finished is skipped.
+    again = json.loads(
+        invoke("recipe", "run", "sarscov2-grid", "--smoke", "--out", tmp_path, "--json").stdout
+    )
+    assert again["steps"] == found["steps"]
+    other = invoke("recipe", "run", "sarscov2-grid", "--phantom", "--out", tmp_path)
+    assert other.exit_code == 2
+    assert "a folder keeps one recipe" in " ".join(other.stderr.split())
+
+
+def test_the_head_of_deit(tmp_path):
+    smoke("beans-deit", tmp_path)
+    figures = tmp_path / "head" / "figures"
+    assert {path.name for path in figures.iterdir()} == {
+        "panels.png",
+        "rollout-variants.png",
+        "rollout.gif",
+    }
+    with Image.open(figures / "rollout.gif") as moving:
+        assert moving.n_frames == 13  # the input, and twelve layers
+
+
+def test_the_transformer_beside_the_convolutional_network(tmp_path):
+    smoke("food101-vit-vs-resnet", tmp_path)
+    assert (tmp_path / "both" / "compare.html").exists()
+    plans = [(tmp_path / name / "plan.yaml").read_text() for name in ("vit", "cnn")]
+    assert all("mean:\n  value:\n  - 0.5\n  - 0.5\n  - 0.5" in plan for plan in plans)
+
+
+def test_the_tissues_step_by_step(tmp_path):
+    smoke("kather6-vit", tmp_path)
+    record = read_json(tmp_path / "sources" / "evaluation.json")
+    assert record["sets"]["test"]["vit"]
+    names = {path.stem for path in (tmp_path / "random" / "figures").iterdir()}
+    assert names == {"steps", "patches", "positions", "heads", "distance"}
+
+
+def test_the_guided_network(tmp_path):
+    smoke("ct-guided", tmp_path)
+    assert (tmp_path / "study" / "guided" / "evaluation.json").exists()
