@@ -10,7 +10,7 @@ import torch
 from vitrail.data.audit import from_json
 from vitrail.data.cohort import load_cohort
 from vitrail.data.split import clusters
-from vitrail.data.volumes import dataset_of
+from vitrail.data.stacks import dataset_of
 from vitrail.errors import AnatomyError, CaptureError, MethodError, RunFolderError
 from vitrail.explain import explain
 from vitrail.models.zoo import ModelSpec, build
@@ -196,6 +196,7 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "seeds": request.seeds,
         "folds": request.folds and request.folds * request.repeats,
         "model": request.model,
+        "guided": request.guided,
         "mode": request.mode,
         "weights": str(request.weights.resolve()) if request.weights else None,
         "pretrained": request.pretrained or None,

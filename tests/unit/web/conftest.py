@@ -20,14 +20,14 @@ from starlette.testclient import TestClient
 from vitrail.data.cohort import write_cohort
 from vitrail.data.folds import make_folds, pooled
 from vitrail.data.split import write_split
+from vitrail.data.stacks import VolumeDataset
 from vitrail.data.volume import Volume, write_nifti
-from vitrail.data.volumes import VolumeDataset
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline.choices import write_plan
 from vitrail.pipeline.facts import Facts
 from vitrail.pipeline.rules import Machine, Request, choose
-from vitrail.pipeline.volumes import keep_montage, placement_facts
+from vitrail.pipeline.scans import keep_montage, placement_facts
 from vitrail.records import Case, Cohort, VolumeView
 from vitrail.runfolder import RunFolder, write_csv, write_json, write_text
 from vitrail.web.app import application

@@ -5,10 +5,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from vitrail.data.montage import Placement
+from vitrail.data.stacks import VolumeDataset
 from vitrail.data.volume import Volume, write_nifti
-from vitrail.data.volumes import VolumeDataset
 from vitrail.models import bundle
-from vitrail.pipeline.volumes import one_case
+from vitrail.pipeline.scans import one_case
 from vitrail.web.app import application
 from vitrail.web.security import access
 from vitrail.web.session import Session
