@@ -43,8 +43,8 @@ def without_placeholders(cohort: Cohort) -> tuple[Cohort, tuple[str, ...]]:
     shared = {case.patient_id for case in cohort} - words
     if len(shared) == 1 and "" not in shared and _of_several_studies(cohort):
         said.append(
-            f"all scans have the patient id {next(iter(shared))!r} and are of several studies: it "
-            "stands for many, so the patients are unknown"
+            "all scans have the same patient id and are of several studies: it stands for many, so "
+            "the patients are unknown"
         )
         words |= shared
     kept = (

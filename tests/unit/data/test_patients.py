@@ -138,7 +138,7 @@ def test_one_patient_id_for_scans_of_several_studies_stands_for_many(tmp_path):
     found, (doubt,) = without_placeholders(cohort)
     assert {case.patient_id for case in found} == {""}
     assert doubt == (
-        "all scans have the patient id 'LUNG' and are of several studies: it stands for many, so "
+        "all scans have the same patient id and are of several studies: it stands for many, so "
         "the patients are unknown"
     )
 

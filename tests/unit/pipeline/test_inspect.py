@@ -158,3 +158,18 @@ def test_patients_out_of_paths_are_kept_by_a_second_call(folder):
     assert "a/00,a/00.png,a,0," in table
     assert invoke("inspect", folder, *options[:2]).exit_code == 0
     assert (folder.parent / "run" / "cohort.csv").read_text() == table
+
+
+def test_patients_who_are_all_anonymous_are_unknown_and_that_is_said(folder):
+    rows = [f"{path.relative_to(folder)},{path.parent.name},ANON" for path in folder.rglob("*.png")]
+    manifest = folder / "manifest.csv"
+    manifest.write_text("path,label,patient\n" + "\n".join(rows))
+    run = folder.parent / "run"
+    done = invoke("inspect", folder, "--manifest", manifest, "--out", run, "--json")
+    assert done.exit_code == 0, done.stderr
+    doubt = "patient id 'ANON' of 12 cases names nobody: their patients are unknown"
+    assert doubt in json.loads(done.stdout)["summary"]
+    audit = json.loads((run / "audit.json").read_text())
+    assert audit["doubts"] == [doubt]
+    assert audit["fingerprint"]["without_patient"] == 12
+    assert "ANON" not in (run / "cohort.csv").read_text()

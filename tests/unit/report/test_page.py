@@ -305,6 +305,12 @@ def test_the_faults_of_a_known_public_set_stand_among_the_limits(make_run):
     assert "Known of Set X: Slides are on both sides." in text_of(build(run))
 
 
+def test_doubts_about_patient_ids_stand_among_the_limits(make_run):
+    run = make_run(cases=24)
+    write_json(run.audit, {**read_json(run.audit), "doubts": ["ANON names nobody"]})
+    assert "Patient ids: ANON names nobody." in text_of(build(run))
+
+
 def test_known_patients_are_not_called_unknown_where_the_numbers_are_by_image(make_run):
     run = make_run(cases=24)
     write_json(run.evaluation, {**read_json(run.evaluation), "unit": "image"})
