@@ -199,7 +199,9 @@ def _draw(phantom: Phantom, folder: Path, *, smoke: bool, progress: Progress) ->
     if (folder / "truth.json").exists():
         return
     stated = phantom.smoke if smoke else phantom.real
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()}
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in stated.items()
+    }
     if phantom.draws == "slices":
         chest_slices(folder, slices_a_patient=2, progress=progress, **given)
     elif phantom.draws == "tiles":
