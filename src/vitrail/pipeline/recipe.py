@@ -200,7 +200,7 @@ def _draw(phantom: Phantom, folder: Path, *, smoke: bool, progress: Progress) ->
         return
     stated = phantom.smoke if smoke else phantom.real
     given: dict[str, Any] = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()
+        key: tuple(value) if isinstance(value, list) else value for key, value in stated.items()
     }
     if phantom.draws == "slices":
         chest_slices(folder, slices_a_patient=2, progress=progress, **given)
