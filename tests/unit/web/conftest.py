@@ -68,7 +68,7 @@ def write_served_run(root, *, folds=1):
     """Write a run with a trained model's files, one a fold, and its pictures."""
     run = RunFolder(root / "run")
     rng = np.random.default_rng(0)
-    (root / "pictures").mkdir()
+    (root / "pictures").mkdir(parents=True)
     run.pictures.mkdir(parents=True)
     names = [f"case{number}" for number in range(6)]
     for name in names:
@@ -95,7 +95,7 @@ def write_volume_run(root):
     """Write a run of small CT volumes with a mask, a montage and a map of each."""
     run = RunFolder(root / "run")
     rng = np.random.default_rng(0)
-    (root / "scans").mkdir()
+    (root / "scans").mkdir(parents=True)
     affine = np.diag([4.0, 2.0, 2.0, 1.0])[[2, 1, 0, 3]]
     affine[:3, 3] = (-30.0, -40.0, 100.0)
     cases = []
