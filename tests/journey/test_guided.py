@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from vitrail.cli import app
+from vitrail.data.scan import read_scan
+from vitrail.data.volume import read_image, require_same_grid
 from vitrail.evaluation.table import read_predictions
 from vitrail.runfolder import read_json
 
@@ -55,6 +57,91 @@ def test_finished_trainings_are_kept_when_more_is_asked(demo):
     done = invoke("guided", folder / "run", "--classifier", "plan", "--seeds", 1)
     assert done.exit_code == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_both_stages_evidence_lies_over_every_scan(demo):
+    folder, said = demo
+    for number in range(20):
+        scan = read_scan(folder / "cohort" / "series" / f"CHEST{number:04d}")
+        for stage in ("guided_vit", "guided_cnn"):
+            name = f"series%2FCHEST{number:04d}.nii.gz"
+            heat = read_image(folder / "run" / "explanations" / stage / name)
+            require_same_grid(scan, heat)
+            assert np.abs(heat.values).max() > 0
+    rows = read_json(folder / "run" / "guided" / "study.json")["shares"]
+    assert len(rows) == 20
+    for row in rows:
+        assert 0 < row["mask"] < 1
+        assert 0 <= row["vit"] <= 1
+    assert any("share of the positive evidence" in one for one in said["guided"]["summary"])
+
+
+def test_the_report_shows_the_arms_and_what_both_stages_looked_at(demo):
+    folder, _ = demo
+    page = (folder / "run" / "report.html").read_text()
+    assert "Does the map help?" in page
+    assert "Guided minus each other arm" in page
+    assert page.count("Grad-CAM of stage two of case") > 0
+
+
+def test_a_study_with_another_classifier_is_not_mixed_into_this_one(demo):
+    folder, _ = demo
+    done = invoke("guided", folder / "run", "--classifier", "resnet18")
+    assert done.exit_code == 2
+    assert "it holds a study with classifier plan" in " ".join(done.stderr.split())
+
+
+@pytest.fixture(scope="module")
+def planned(demo, tmp_path_factory):
+    """Return a run whose plan names the second stage, on the same chests, one of unknown age."""
+    folder, _ = demo
+    cohort, run = folder / "cohort", tmp_path_factory.mktemp("planned") / "run"
+    manifest = cohort / "aged.csv"
+    rows = (cohort / "manifest.csv").read_text().splitlines()
+    ages = ["age", "", *(str(40 + place) for place in range(len(rows) - 2))]
+    manifest.write_text("\n".join(f"{row},{age}" for row, age in zip(rows, ages, strict=True)))
+    small = {
+        "image_size": "[48, 48]",
+        "volume": "{tile_px: 16, window: lung, crop: mask}",
+        "model_parameters": "{patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}",
+        "epochs": 1,
+        "baseline": "resnet10t",
+        "baseline_parameters": "{channels: [8, 8, 8, 8], stem_width: 8}",
+        "baseline_epochs": 1,
+        "guided": "plan",
+    }
+    given = [f"--set={name}={value}" for name, value in small.items()]
+    asked = ["--model", "guided", "--folds", "2", "--budget", "60m", *given]
+    for command in (
+        ("inspect", cohort, "--manifest", manifest, "--out", run),
+        ("plan", run, *asked),
+        ("train", run),
+    ):
+        done = invoke(*command)
+        assert done.exit_code == 0, done.stderr
+    return run, json.loads(done.stdout)
+
+
+def test_train_trains_the_guided_classifier_that_the_plan_names(planned):
+    run, said = planned
+    assert said["guided"]["evaluation"]["unit"] == "patient"
+    assert {"guided", "no map"} <= set(said["guided"]["evaluation"]["sets"]["test"])
+    assert (run / "guided" / "predictions.csv").exists()
+
+
+def test_columns_are_joined_and_cases_without_them_are_named_and_kept(planned, tmp_path):
+    run, _ = planned
+    (run / "guided").rename(tmp_path / "before")
+    done = invoke("guided", run, "--classifier", "plan", "--columns", "age", "--end-to-end")
+    assert done.exit_code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["missing"] == {"age": ["series/CHEST0000"]}
+    assert any("column age: 1 of 20 cases lack it" in one for one in said["summary"])
+    tested = said["evaluation"]["sets"]["test"]
+    assert tested["end to end"]["roc_auc_score"]["n"] == 20
+    refused = invoke("guided", run, "--classifier", "plan", "--columns", "stage")
+    assert refused.exit_code == 2
+    assert "the cohort's columns are age" in " ".join(refused.stderr.split())
 
 
 def test_a_study_needs_a_trained_run_of_volumes(tmp_path):

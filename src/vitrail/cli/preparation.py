@@ -66,11 +66,13 @@ def train(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
 
     Reads plan.yaml, cohort.csv and split.csv. Writes models/ (weights, curves, checkpoints) and
     predictions.csv. The best epoch is chosen by validation, never by test. Stop it any time with
-    Ctrl-C; the same command goes on at the newest checkpoint.
+    Ctrl-C; the same command goes on at the newest checkpoint. Where the plan names a network under
+    `guided` (`--model guided`), the guided classifier is trained behind the two, as by `vitrail
+    guided`.
 
     Example: `vitrail train run1`
     """
     with speaking(as_json=as_json, debug=debug, out=run) as (progress, show):
-        from vitrail.pipeline.train import train as verb
+        from vitrail.pipeline.guided import train as verb
 
         show(verb(RunFolder(run), command=command_line(), progress=progress))

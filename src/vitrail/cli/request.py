@@ -65,7 +65,10 @@ Views = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", show_default="vit", help="vit (small, from scratch) or a timm model's name."
+        metavar="NAME",
+        show_default="vit",
+        help="vit (small, from scratch), a timm model's name, or guided: a vit whose map guides a "
+        "ResNet-18, for volumes.",
     ),
 ]
 AcceptLeakage = Annotated[
@@ -141,7 +144,8 @@ def _request(  # noqa: PLR0913 (an option each)
         views=views,
         weights=weights,
         pretrained=pretrained,
-        model=model,
+        model=None if model == "guided" else model,
+        guided="resnet18" if model == "guided" else None,
         accept_leakage=accept_leakage,
         pretrain=pretrain,
         unlabeled=unlabeled,

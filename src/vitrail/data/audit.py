@@ -317,25 +317,27 @@ def _fingerprint(measured: Sequence[_Measured]) -> dict[str, Any]:
         "modes": dict(Counter(info.mode for info in infos).most_common()),
         "bits": max(info.bits for info in infos),
         "colored": sum(item.colored for item in measured) / len(measured),
-        "volumes": _volumes([item.volume for item in measured if item.volume is not None]),
+        "volumes": _volumes(measured),
         "sha256": sha256(
             "\n".join(sorted(item.look.content for item in measured)).encode()
         ).hexdigest(),
     }
 
 
-def _volumes(seen: Sequence[Survey]) -> dict[str, Any] | None:
+def _volumes(measured: Sequence[_Measured]) -> dict[str, Any] | None:
     """Say what the plan's rules need to know of the volumes; None where the cases are pictures."""
+    seen = {item.case.case_id: item.volume for item in measured if item.volume is not None}
     if not seen:
         return None
+    each = list(seen.values())
     axes = ("slice", "row", "column")
     return {
         "cases": len(seen),
-        "modalities": dict(Counter(one.modality or "unknown" for one in seen).most_common()),
-        "orientations": dict(Counter(one.orientation for one in seen).most_common()),
-        "slices": _range([one.slices for one in seen]),
+        "modalities": dict(Counter(one.modality or "unknown" for one in each).most_common()),
+        "orientations": dict(Counter(one.orientation for one in each).most_common()),
+        "slices": _range([one.slices for one in each]),
         "spacing_mm": {
-            name: _range([one.spacing_mm[axis] for one in seen]) for axis, name in enumerate(axes)
+            name: _range([one.spacing_mm[axis] for one in each]) for axis, name in enumerate(axes)
         },
-        "short": sum(one.repeated > 0 for one in seen),
+        "short": [name for name, one in seen.items() if one.repeated],
     }

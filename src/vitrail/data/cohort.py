@@ -48,6 +48,7 @@ SPLIT_NAMES: dict[str, SplitName] = {
 NO_SPLIT: SplitName = ""
 _MASKS = "masks"
 _MOST_NUMBERS, _FEW_CASES = 10, 5
+_MOST_LINES = 20
 _log = logging.getLogger("vitrail")
 
 
@@ -225,6 +226,7 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
         _require_column(path, name, columns=columns)
     further = _attributes(path, rows, columns=columns)
     several = any("|" in row.get("label", "") for row in rows)
+    _refuse_gaps(path, rows, root=root, several=several)
     cases = []
     for line, row in enumerate(rows, start=2):
         case = _case(f"{path}:{line}", row, root=root, several=several)
@@ -278,16 +280,46 @@ def _require_column(path: Path, name: str, *, columns: Sequence[str]) -> None:
     )
 
 
-def _case(place: str, row: dict[str, str], *, root: Path, several: bool) -> Case:
-    """Check one row."""
-    label, split = row.get("label", ""), row.get("split", "").lower()
-    if not label and not several:
+def _refuse_gaps(
+    path: Path, rows: Sequence[Mapping[str, str]], *, root: Path, several: bool
+) -> None:
+    """Refuse rows without a label or without their files: all are counted, none is dropped."""
+    empty = [] if several else [line for line, row in enumerate(rows, 2) if not row.get("label")]
+    if empty:
         raise ManifestError(
-            place,
-            "an empty label",
+            f"{path}:{empty[0]}",
+            f"an empty label{_further(empty, rows)}",
             "every case has a label",
             "fill or drop the row; where cases can have several labels (a|b), write none as |",
         )
+    named = ((line, row.get(name)) for line, row in enumerate(rows, 2) for name in ("path", "mask"))
+    absent = [
+        (line, name)
+        for line, name in named
+        if name and not _is_outside(name, root) and not (root / name).exists()
+    ]
+    if absent:
+        line, name = absent[0]
+        lines = list(dict.fromkeys(line for line, _ in absent))
+        raise ManifestError(
+            f"{path}:{line}",
+            f"no file {name!r} in {root}{_further(lines, rows)}",
+            "every path is a file, or a folder of a DICOM series",
+            "mend or drop the row",
+        )
+
+
+def _further(lines: Sequence[int], rows: Sequence[object]) -> str:
+    """Count the rows that have the same fault, and name their lines."""
+    if len(lines) == 1:
+        return ""
+    shown = ", ".join(map(str, lines[:_MOST_LINES])) + (", …" if len(lines) > _MOST_LINES else "")
+    return f"; the same in {len(lines)} of {len(rows)} rows (lines {shown})"
+
+
+def _case(place: str, row: dict[str, str], *, root: Path, several: bool) -> Case:
+    """Check one row."""
+    label, split = row.get("label", ""), row.get("split", "").lower()
     if split and split not in SPLIT_NAMES:
         nearest = difflib.get_close_matches(split, SPLIT_NAMES, n=1)
         remedy = f"write {nearest[0] if nearest else 'train'!r}"
@@ -317,21 +349,17 @@ def with_several_labels(cohort: Cohort) -> Cohort:
 
 
 def _inside(place: str, name: str, *, root: Path) -> str:
-    """Return ``name`` relative to ``root``; it has to lie there and be a file."""
-    joined = os.path.normpath(root / name)
-    relative = os.path.relpath(joined, root)
-    if not name or Path(relative).parts[0] == os.pardir:
+    """Return ``name`` relative to ``root``; it has to lie there."""
+    if not name or _is_outside(name, root):
         raise ManifestError(
             place, f"path {name!r}", f"paths lie inside {root}", "pass --root, or mend the path"
         )
-    if not Path(joined).exists():
-        raise ManifestError(
-            place,
-            f"no file {name!r} in {root}",
-            "every path is a file, or a folder of a DICOM series",
-            "mend or drop the row",
-        )
-    return Path(relative).as_posix()
+    return Path(os.path.relpath(os.path.normpath(root / name), root)).as_posix()
+
+
+def _is_outside(name: str, root: Path) -> bool:
+    """Tell whether a relative path leads out of a folder."""
+    return Path(os.path.relpath(os.path.normpath(root / name), root)).parts[:1] == (os.pardir,)
 
 
 def _refuse_repeats(path: Path, cases: Sequence[Case]) -> None:

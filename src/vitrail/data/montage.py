@@ -11,6 +11,7 @@ small, 8 bits, and all that training ever needs of the file. Its ``affine`` take
 mm, so the way back is arithmetic and one resampling.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,23 +176,28 @@ class Stack:
         brightest = self.tiles[shown].argmax(axis=0) if projected else None
         return Placement(self.view, tuple(shown.tolist()), self.affine, brightest)
 
-    def to_volume(self, heatmap: Float[np.ndarray, "height width"], start: int) -> Volume:
-        """Bring a map on a picture back to the patient, on the grid of the volume as it was read.
+    def to_volume(
+        self, heatmaps: Float[np.ndarray, "window height width"], starts: Sequence[int]
+    ) -> Volume:
+        """Bring maps on pictures back to the patient, on the grid of the volume as it was read.
 
         Args:
-            heatmap: A value for each pixel of the picture.
-            start: The window that the picture showed.
+            heatmaps: A value for each pixel of the picture of each window.
+            starts: The windows that the pictures showed.
 
         Returns:
-            Values between the tiles' pixels are linear; 0 outside the crop and in slices that the
-            picture did not show. A slice that it showed several times has the mean.
+            Values between the tiles' pixels are linear; 0 outside the crop and in slices that no
+            picture showed. A slice that was shown several times, by one window or by several, has
+            the mean.
         """
-        placement = self.placement(start)
         heat = np.zeros(self.tiles.shape, dtype=np.float32)
         count = np.zeros(len(heat), dtype=np.float32)
-        for place, values in zip(placement.slices, decompose(heatmap, placement), strict=True):
-            heat[place] += values
-            count[place] += 1
+        for start, heatmap in zip(starts, heatmaps, strict=True):
+            placement = self.placement(start)
+            cut = decompose(heatmap, placement)
+            for place, values in zip(placement.slices, cut, strict=True):
+                heat[place] += values
+                count[place] += 1
         heat /= np.maximum(count, 1)[:, None, None]
         grid = Volume(np.zeros(self.grid_shape, dtype=np.float32), self.grid_affine)
         return Volume(onto(Volume(heat, self.affine), grid), self.grid_affine)

@@ -5,9 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.errors import MethodError
+from vitrail.explain.anatomy import Anatomy, fit_trace
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Recording, Request
-from vitrail.explain.trace import AttentionLayer
+from vitrail.explain.trace import AttentionLayer, capture
 
 HEAD_FUSIONS = ("mean", "max", "min")
 
@@ -137,6 +138,47 @@ def rollout(
             )
             row = _normalized_product(row, fused, residual=residual)
     return Scores(tokens=row.unsqueeze(0))
+
+
+def differentiable_rollout(
+    model: nn.Module,
+    images: Float[Tensor, "batch channel height width"],
+    *,
+    layout: Anatomy,
+    residual: float = 0.5,
+) -> Float[Tensor, "batch row column"]:
+    """Roll attention out with its graph, so that a loss of the map trains the model.
+
+    Args:
+        model: A Vision Transformer in eval mode, or without dropout.
+        images: As for the model; gradients reach them, too.
+        layout: Of the model.
+        residual: As for :func:`rollout`.
+
+    Returns:
+        The map of :func:`rollout` with ``head_fusion="mean"`` on the patch grid; a change of the
+        weights changes it through every layer's queries and keys.
+
+    Raises:
+        CaptureError: If the model's attention cannot be recorded.
+
+    Source: abnar2020quantifying, section 3, attention rollout.
+    """
+    with capture(model, keep_output=False, keep_graph=True) as trace:
+        output = model(images)
+    encoder = fit_trace(trace, layout, batch=len(images))
+    recording = Recording(
+        anatomy=layout,
+        layers=encoder.layers,
+        pool=encoder.pool,
+        scores=output.sum(dim=1)[None],
+        images=images,
+    )
+    row = recording.first_row()
+    for layer in reversed(recording.layers):
+        row = residual * row + (1.0 - residual) * mean_product(layer, row)
+    patches = row[:, layout.num_prefix_tokens :]
+    return patches.reshape(len(images), *layout.grid_size)
 
 
 def mean_product(

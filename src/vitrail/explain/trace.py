@@ -30,7 +30,11 @@ _FOREIGN = ("flash_attn", "flash_attention", "flex_attention", "efficient_attent
 
 @contextmanager
 def capture(
-    model: nn.Module, *, keep_output: bool = True, fold_targets: bool = False
+    model: nn.Module,
+    *,
+    keep_output: bool = True,
+    fold_targets: bool = False,
+    keep_graph: bool = False,
 ) -> Iterator[AttentionTrace]:
     """Record every attention call made inside the ``with`` block.
 
@@ -40,6 +44,8 @@ def capture(
         fold_targets: Whether gradients of several targets will be asked for in one batched
             backward pass (``is_grads_batched=True``): fused attention then gets a backward that
             folds the target axis into the batch.
+        keep_graph: Whether the recorded queries and keys keep their graph, so that rows of
+            attention can be differentiated by the weights.
 
     Yields:
         The trace; filled when the model has been called.
@@ -56,7 +62,9 @@ def capture(
         >>> trace.layers[0].attention().shape
         torch.Size([1, 2, 5, 5])
     """
-    recorder = _Recorder(model, keep_output=keep_output, fold_targets=fold_targets)
+    recorder = _Recorder(
+        model, keep_output=keep_output, fold_targets=fold_targets, keep_graph=keep_graph
+    )
     with entered(model, recorder):
         try:
             yield recorder.trace
@@ -71,12 +79,15 @@ def capture(
 class _Recorder(Intercept):
     """The mode itself: it calls every function as it came and notes the attention among them."""
 
-    def __init__(self, model: nn.Module, *, keep_output: bool, fold_targets: bool) -> None:
+    def __init__(
+        self, model: nn.Module, *, keep_output: bool, fold_targets: bool, keep_graph: bool
+    ) -> None:
         super().__init__()
         self.trace = AttentionTrace()
         self._model = model
         self._keep_output = keep_output
         self._fold_targets = fold_targets
+        self._keep_graph = keep_graph
         self._matrices: dict[int, Tensor] = {}
         self._projection: Tensor | None = None
         self._seen: set[int] = set()
@@ -171,11 +182,13 @@ class _Recorder(Intercept):
                 if attn_mask is not None and attn_mask.ndim == 3
                 else attn_mask
             )
+        if not self._keep_graph:
+            query, key, value = (part.detach() for part in (query, key, value))
         self._add(
             AttentionLayer(
-                query=query.detach().flatten(0, -4),
-                key=key.detach().flatten(0, -4),
-                value=value.detach().flatten(0, -4),
+                query=query.flatten(0, -4),
+                key=key.flatten(0, -4),
+                value=value.flatten(0, -4),
                 output=output if self._keep_output else None,
                 mask=None if attn_mask is None else attn_mask.detach(),
                 scale=query.shape[-1] ** -0.5 if scale is None else scale,

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from vitrail.errors import InputError
 
-Source = Literal["method", "zero", "random", "center", "shuffled", "mask"]
+Source = Literal["method", "zero", "random", "center", "shuffled", "mask", "joint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,8 @@ class Arm:
 
     Attributes:
         name: Of the model in ``predictions.csv``.
-        source: ``method`` explains stage one; the others are controls.
+        source: ``method`` explains stage one; ``joint`` trains both stages at once, its map made
+            by the model itself; the others are controls.
         method: Name in :func:`vitrail.explain.methods`, for maps of stage one.
         in_sample: The naive way: maps of training cases from the model that was trained on them.
         about: What the arm tells, in words.
@@ -58,18 +59,26 @@ CONTROLS = (
     ),
 )
 
+END_TO_END = Arm(
+    name="end to end",
+    source="joint",
+    about="both stages trained together, the rollout differentiated",
+)
 
-def choose_arms(method: str, *, ablate: bool) -> tuple[Arm, ...]:
+
+def choose_arms(method: str, *, ablate: bool, end_to_end: bool = False) -> tuple[Arm, ...]:
     """List the arms: guided by a method beside no map, or all of them.
 
     Args:
         method: Of the guided arm.
         ablate: Whether the controls are wanted.
+        end_to_end: Whether both stages are trained together as well.
     """
     guided = Arm(
         name=GUIDED.name, source="method", method=method, about=f"{GUIDED.about}, by {method}"
     )
-    return (guided, *CONTROLS) if ablate else (guided, NO_MAP)
+    arms = (guided, *CONTROLS) if ablate else (guided, NO_MAP)
+    return (*arms, END_TO_END) if end_to_end else arms
 
 
 def control_maps(

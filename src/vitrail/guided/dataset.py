@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from vitrail.data.augment import Augmentation, Draw, apply
 from vitrail.data.loader import PictureDataset, normalize
+from vitrail.guided.columns import with_planes
 
 Item = tuple[Float[Tensor, "channel height width"], int, int]
 
@@ -34,8 +35,10 @@ class MapScale:
     std: float
 
     @classmethod
-    def learn(cls, maps: Float[np.ndarray, "case window row column"]) -> "MapScale":
-        """Measure the maps of the training cases."""
+    def learn(cls, maps: Float[np.ndarray, "case window row column"] | None) -> "MapScale":
+        """Measure the maps of the training cases; without maps nothing is scaled."""
+        if maps is None:
+            return cls(0.0, 1.0, 0.0, 1.0)
         low, high = (float(value) for value in np.percentile(maps, [0.5, 99.5]))
         unit = cls(low, high, 0.0, 1.0).to_unit(torch.from_numpy(maps))
         std = float(unit.std(correction=0))
@@ -53,7 +56,7 @@ class MapScale:
 
 
 class GuidedDataset(Dataset[Item]):
-    """Pictures with their maps as a further channel.
+    """Pictures with their maps as a further channel, and columns of the cases behind them.
 
     A map lies on the patch grid of stage one and is stretched to its picture's pixels, linearly
     between the patches' centers. In training one of the windows is drawn for each case and epoch,
@@ -61,8 +64,9 @@ class GuidedDataset(Dataset[Item]):
 
     Args:
         windows: The same cases through each of their windows.
-        maps: Raw, one a case and window.
+        maps: Raw, one a case and window; None shows the picture alone.
         scale: From the maps of the training cases.
+        numbers: What is joined to the last layer, see `vitrail.guided.columns`.
         augment: What to draw for each case and epoch; None shows ``window`` as it is.
         window: Which window is shown without augmentation.
         seed: Of the augmentation.
@@ -71,14 +75,16 @@ class GuidedDataset(Dataset[Item]):
     def __init__(
         self,
         windows: Sequence[PictureDataset],
-        maps: Float[np.ndarray, "case window row column"],
+        maps: Float[np.ndarray, "case window row column"] | None,
         *,
         scale: MapScale,
+        numbers: Float[np.ndarray, "case number"] | None = None,
         augment: Augmentation | None = None,
         window: int = 0,
         seed: int = 0,
     ) -> None:
         self.windows, self.maps, self.scale = tuple(windows), maps, scale
+        self.numbers = numbers
         self.cases, self.labels = windows[0].cases, windows[0].labels
         self.preprocessing = windows[0].preprocessing
         view = self.preprocessing.volume
@@ -89,6 +95,12 @@ class GuidedDataset(Dataset[Item]):
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes, from 0."""
         self._epoch = epoch
+
+    def through(self, window: int) -> "GuidedDataset":
+        """Return the same cases through one of their windows, without augmentation."""
+        return GuidedDataset(
+            self.windows, self.maps, scale=self.scale, numbers=self.numbers, window=window
+        )
 
     def __len__(self) -> int:
         """Count the cases."""
@@ -106,14 +118,19 @@ class GuidedDataset(Dataset[Item]):
             picture, guide = self._pair(index, int(generator.integers(len(self.windows))))
             picture, guide = self._moved(picture, guide, draw)
         shown = normalize(picture, self.preprocessing)
-        label = int(self.labels[index])
-        return torch.cat([shown, self.scale.normalize(guide)]), label, index
+        if self.maps is not None:
+            shown = torch.cat([shown, self.scale.normalize(guide)])
+        if self.numbers is not None:
+            shown = with_planes(shown, self.numbers[index])
+        return shown, int(self.labels[index]), index
 
     def _pair(
         self, index: int, window: int
     ) -> tuple[Float[Tensor, "channel height width"], Float[Tensor, "1 height width"]]:
         """Return picture and map of one window, both in [0, 1], on the same pixels."""
         picture = torch.from_numpy(self.windows[window].pixels(index)) / 255
+        if self.maps is None:
+            return picture, torch.zeros_like(picture[:1])
         raw = torch.from_numpy(self.maps[index, window])[None, None]
         size = [picture.shape[1], picture.shape[2]]
         guide = interpolate(raw, size=size, mode="bilinear", align_corners=False)[0]

@@ -14,16 +14,28 @@ from vitrail.data.augment import preset
 from vitrail.data.folds import make_folds
 from vitrail.data.stacks import VolumeDataset
 from vitrail.evaluation.table import read_predictions, write_predictions
-from vitrail.explain import explain
+from vitrail.explain import Attribution
+from vitrail.explain.windows import explain_windows
 from vitrail.guided.arms import Arm, control_maps, shuffled
+from vitrail.guided.columns import Columns, WithColumns
 from vitrail.guided.dataset import GuidedDataset, MapScale
+from vitrail.guided.joint import EndToEnd
+from vitrail.guided.maps import Maps, explained
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
-from vitrail.records import Case, Cohort, Predictions, Preprocessing, Progress, SplitName
+from vitrail.records import (
+    Case,
+    Cohort,
+    Predictions,
+    Preprocessing,
+    Progress,
+    SplitName,
+    no_progress,
+)
 from vitrail.training.fit import FitSettings, fit, predict
 
-_BATCH = 16
-Maps = Float[np.ndarray, "case window row column"]
+_PARTS: tuple[SplitName, ...] = ("train", "validation", "test")
+_HELD_OUT = _PARTS[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +50,8 @@ class Stages:
         preprocessing: Of the volumes.
         augmentation: Name of a preset, for both stages.
         inner_folds: Stage-one models that share the out-of-fold maps of the training cases.
-        cache: Folder of decoded volumes.
+        cache: Folder of decoded volumes, and of maps.
+        columns: Of the cases, joined to the last layer of stage two.
     """
 
     vit: ModelSpec
@@ -49,6 +62,24 @@ class Stages:
     augmentation: str
     inner_folds: int = 3
     cache: Path | None = None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """What both stages looked at in the test cases of a fold.
+
+    Attributes:
+        cases: The test cases.
+        vit: Stage one's maps.
+        cnn: Grad-CAM of stage two for the class that it predicts, with sign.
+        first: The maps of stage two of the first window, with all that is known of them.
+    """
+
+    cases: VolumeDataset
+    vit: Maps | None
+    cnn: Float[np.ndarray, "case window cnn_row cnn_column"]
+    first: Attribution
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,39 +118,95 @@ class FoldStudy:
         Returns:
             What it says of the validation and the test cases, averaged over their windows.
         """
-        folder = self.folder / arm.name.replace(" ", "-") / f"seed{seed}"
-        said = folder / "predictions.csv"
+        said = self._folder(arm, seed) / "predictions.csv"
         if said.exists():
             return list(read_predictions(said))
-        parts: tuple[SplitName, ...] = ("train", "validation", "test")
-        maps = {part: self.maps(arm, part, seed=seed) for part in parts}
-        scale = MapScale.learn(maps["train"])
-        started = time.perf_counter()
-        model = build(replace(self.stages.cnn, in_chans=self.stages.cnn.in_chans + 1), seed=seed)
-        fit(
-            model,
-            GuidedDataset(
-                self._windows("train"),
-                maps["train"],
-                scale=scale,
-                augment=preset(self.stages.augmentation),
-                seed=seed,
-            ),
-            validation=GuidedDataset(self._windows("validation"), maps["validation"], scale=scale),
-            settings=replace(self.stages.cnn_fit, seed=seed),
-            folder=folder,
-            progress=progress,
-        )
-        self._count("stage two", started)
+        model, shown = self._trained(arm, seed=seed, progress=progress)
         predictions = [
-            self._predictions(arm, part, model=model, maps=maps[part], scale=scale, seed=seed)
-            for part in parts[1:]
+            self._predictions(arm, part, model=model, shown=shown, seed=seed) for part in _HELD_OUT
         ]
         write_predictions(said, predictions)
         return predictions
 
-    def maps(self, arm: Arm, part: SplitName, *, seed: int) -> Maps:
-        """Return the raw maps of an arm for one part of the split."""
+    def evidence(self, arm: Arm, *, seed: int) -> Evidence:
+        """Ask both stages what they looked at in the test cases.
+
+        Args:
+            arm: With a map of stage one.
+            seed: Of a training that `run` has finished; its weights are read back.
+        """
+        model, shown = self._trained(arm, seed=seed, progress=no_progress)
+        network, width = model, 0
+        if isinstance(model, WithColumns):
+            network, width = model.network, model.width
+        windows = [
+            torch.stack([one[index][0] for index in range(len(one))])
+            for one in _each_window(shown["test"])
+        ]
+        with torch.inference_mode():
+            said = model(windows[0]).argmax(dim=1).tolist()
+        pictures = [images[:, : images.shape[1] - width] for images in windows]
+        first, cnn = explain_windows(network, pictures, method="grad_cam", target=said)
+        vit = self.maps(arm, "test", seed=seed)
+        return Evidence(cases=self._windows("test")[0], vit=vit, cnn=cnn, first=first)
+
+    def _folder(self, arm: Arm, seed: int) -> Path:
+        """Return where one training lies."""
+        return self.folder / arm.name.replace(" ", "-") / f"seed{seed}"
+
+    def _trained(
+        self, arm: Arm, *, seed: int, progress: Progress
+    ) -> tuple[nn.Module, dict[SplitName, GuidedDataset]]:
+        """Train one arm's second stage, or load it where its training is finished.
+
+        Returns:
+            The model, and the datasets that it takes.
+        """
+        maps = {part: self.maps(arm, part, seed=seed) for part in _PARTS}
+        scale = MapScale.learn(maps["train"])
+        columns = Columns.learn(
+            self.stages.columns, self.cohort, training=self._windows("train")[0].cases
+        )
+        shown = {}
+        for part in _PARTS:
+            windows = self._windows(part)
+            shown[part] = GuidedDataset(
+                windows,
+                maps[part],
+                scale=scale,
+                numbers=columns.encode(windows[0].cases) if columns.each else None,
+                augment=preset(self.stages.augmentation) if part == "train" else None,
+                seed=seed,
+            )
+        started = time.perf_counter()
+        model = self._built(arm, columns, seed=seed)
+        fit(
+            model,
+            shown["train"],
+            validation=shown["validation"],
+            settings=replace(self.stages.cnn_fit, seed=seed),
+            folder=self._folder(arm, seed),
+            progress=progress,
+        )
+        self._count("stage two", started)
+        return model, shown
+
+    def _built(self, arm: Arm, columns: Columns, *, seed: int) -> nn.Module:
+        """Build the second stage as it is before its training."""
+        cnn = self.stages.cnn
+        model = (
+            EndToEnd(self.stages.vit, cnn, seed=seed)
+            if arm.source == "joint"
+            else build(replace(cnn, in_chans=cnn.in_chans + 1), seed=seed)
+        )
+        if not columns.each:
+            return model
+        return WithColumns(model, width=columns.width, classes=cnn.num_classes)
+
+    def maps(self, arm: Arm, part: SplitName, *, seed: int) -> Maps | None:
+        """Return the raw maps of an arm for one part of the split; None where it makes its own."""
+        if arm.source == "joint":
+            return None
         windows = self._windows(part)
         names = [case.case_id for case in windows[0].cases]
         if arm.source == "method":
@@ -207,15 +294,9 @@ class FoldStudy:
     def _by(self, model: nn.Module, windows: Sequence[VolumeDataset], method: str) -> Maps:
         """Explain every window of every case by one model."""
         started = time.perf_counter()
-        found = []
-        for one in windows:
-            images = torch.stack([one[index][0] for index in range(len(one))])
-            parts = [
-                explain(model, part, method=method).values for part in torch.split(images, _BATCH)
-            ]
-            found.append(torch.cat(parts).float().cpu().numpy())
+        found = explained(model, windows, method=method, cache=self.stages.cache)
         self._count("maps", started)
-        return np.stack(found, axis=1)
+        return found
 
     def _windows(self, part: SplitName) -> list[VolumeDataset]:
         """Return the cases of one part through each of their windows."""
@@ -236,26 +317,26 @@ class FoldStudy:
         part: SplitName,
         *,
         model: nn.Module,
-        maps: Maps,
-        scale: MapScale,
+        shown: Mapping[SplitName, GuidedDataset],
         seed: int,
     ) -> Predictions:
         """Average what a second stage says of every window."""
-        windows = self._windows(part)
-        shown = [
-            GuidedDataset(windows, maps, scale=scale, window=window)
-            for window in range(len(windows))
-        ]
+        cases = shown[part]
         return Predictions(
             model=arm.name,
             seed=seed,
             fold=self.number,
             split=part,
             classes=self.cohort.classes,
-            case_ids=tuple(case.case_id for case in windows[0].cases),
-            y_true=np.array(windows[0].labels),
-            probabilities=np.mean([predict(model, one) for one in shown], axis=0),
+            case_ids=tuple(case.case_id for case in cases.cases),
+            y_true=np.array(cases.labels),
+            probabilities=np.mean([predict(model, one) for one in _each_window(cases)], axis=0),
         )
 
     def _count(self, work: str, started: float) -> None:
         self.seconds[work] = self.seconds.get(work, 0.0) + time.perf_counter() - started
+
+
+def _each_window(cases: GuidedDataset) -> list[GuidedDataset]:
+    """Show the same cases through each of their windows."""
+    return [cases.through(window) for window in range(len(cases.windows))]

@@ -63,6 +63,8 @@ class Plan(BaseModel):
         budget_minutes: Time that the user gave; None where none was given.
         model: ``vit`` (a timm ``VisionTransformer`` from scratch) or a timm model's name.
         model_parameters: Keyword arguments of the architecture.
+        guided: Network of the second stage that is shown the model's map beside the picture, for
+            volumes: a timm name, or ``plan`` for the baseline's; None for no second stage.
         mode: What is trained of the model: its ``head`` on frozen features, all of it from weights
             (``finetune``), or all of it from nothing (``scratch``). The baseline is always trained
             from scratch.
@@ -134,6 +136,7 @@ class Plan(BaseModel):
     budget_minutes: Choice[Minutes | None]
     model: Choice[str]
     model_parameters: Choice[dict[str, Any]]
+    guided: Choice[str | None] = Choice(value=None)
     mode: Choice[Mode]
     head: Choice[HeadKind]
     views: Choice[Annotated[int, Field(ge=1, le=1000)]]
@@ -236,6 +239,7 @@ class Plan(BaseModel):
             "explanation",
             "workers",
             "tracker",
+            "guided",
             *without,
         }
         values = {

@@ -9,15 +9,15 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.raster import probe
 from vitrail.data.stacks import VolumeDataset
 from vitrail.evaluation.table import read_predictions
-from vitrail.explain import explain as explain_images
-from vitrail.explain import methods
+from vitrail.explain import Attribution, methods
+from vitrail.explain.windows import explain_windows
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import Plan, read_plan
@@ -189,13 +189,13 @@ def _explain(
         model, weights = bundle.load(part.folder).model, _weights(part.folder)
         for maps, due in todo:
             for indices, images in _batches(part.cases, due) if maps.part is part else ():
-                attribution = explain_images(model, images, method=method, target=maps.target)
+                attribution, heat = _explained(model, part.cases, indices, images=images, maps=maps)
                 for place, index in enumerate(indices):
                     facts = _facts(part.cases, index, weights=weights) | {"label": maps.label}
                     one = replace(attribution[place], extra=facts)
                     path = maps.paths(run)[index]
                     if isinstance(part.cases, VolumeDataset):
-                        write_heatmap(path, one.values[0].numpy(), cases=part.cases, index=index)
+                        write_heatmap(path, heat[place], cases=part.cases, index=index)
                     one.save(path)
                 done += len(indices)
                 progress(f"explain {method}", done=done, total=written)
@@ -211,6 +211,22 @@ def _explain(
             run, cohort, cases=parts[0].cases, training=training, folder=parts[0].folder
         )
     return {"method": method, "maps": total, "written": written, "summary": said}
+
+
+def _explained(
+    model: nn.Module,
+    cases: PictureDataset,
+    indices: Sequence[int],
+    *,
+    images: Float[Tensor, "batch channel height width"],
+    maps: _Maps,
+) -> tuple[Attribution, Float[np.ndarray, "batch window row column"]]:
+    """Explain a batch; of volumes, every window of slices that has a vote."""
+    windows = [images]
+    if isinstance(cases, VolumeDataset):
+        others = cases.votes()[1:]
+        windows += [torch.stack([shown[index][0] for index in indices]) for shown in others]
+    return explain_windows(model, windows, method=maps.method, target=maps.target)
 
 
 def _todo(run: RunFolder, maps: _Maps) -> list[int]:
@@ -263,7 +279,7 @@ def _facts(cases: PictureDataset, index: int, *, weights: str) -> dict[str, obje
 
 def _batches(
     cases: PictureDataset, indices: Sequence[int]
-) -> Iterator[tuple[Sequence[int], Float[Tensor, "batch channel row column"]]]:
+) -> Iterator[tuple[Sequence[int], Float[Tensor, "batch channel height width"]]]:
     """Yield some cases' indices and inputs, a batch at a time."""
     for start in range(0, len(indices), BATCH):
         part = indices[start : start + BATCH]

@@ -7,10 +7,14 @@ from typing import Any
 
 from vitrail.data.thorax import chest_volumes
 from vitrail.models.zoo import CNN_LADDER, SMALL_VIT
+from vitrail.pipeline.explain import explain
 from vitrail.pipeline.guided import Wanted, guided
+from vitrail.pipeline.inspect import inspect
 from vitrail.pipeline.ledger import Result
+from vitrail.pipeline.plan import plan
+from vitrail.pipeline.report import report
 from vitrail.pipeline.request import Request
-from vitrail.pipeline.run import run
+from vitrail.pipeline.train import train
 from vitrail.records import Progress, no_progress
 from vitrail.runfolder import RunFolder, read_json, write_json
 
@@ -26,20 +30,20 @@ class Size:
         shape: Slices, rows and columns of a scan.
         spacing_mm: Of (slices, rows, columns).
         difficulty: Of the phenotypes.
+        tile_px: Rows and columns of a slice in the montage.
         folds: Of the cross-validation.
-        inner_folds: Of the training cases, for their maps.
         epochs: Of stage one.
         baseline_epochs: Of the networks of stage two.
         seeds: Trainings of guided, no map and random map.
-        ablate: Whether every control is trained.
+        ablate: Whether every control is trained, and both stages together as well.
     """
 
     cases: int
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     difficulty: float
+    tile_px: int
     folds: int
-    inner_folds: int
     epochs: int
     baseline_epochs: int
     seeds: int
@@ -48,14 +52,14 @@ class Size:
 
 FULL = Size(
     cases=40,
-    shape=(40, 128, 128),
-    spacing_mm=(2.0, 1.8, 1.8),
-    difficulty=0.55,
+    shape=(28, 112, 112),
+    spacing_mm=(2.0, 1.6, 1.6),
+    difficulty=0.2,
+    tile_px=32,
     folds=5,
-    inner_folds=3,
-    epochs=25,
-    baseline_epochs=15,
-    seeds=3,
+    epochs=30,
+    baseline_epochs=30,
+    seeds=1,
     ablate=True,
 )
 
@@ -64,8 +68,8 @@ SMOKE = Size(
     shape=(12, 40, 40),
     spacing_mm=(5.0, 5.0, 5.0),
     difficulty=0.0,
+    tile_px=16,
     folds=2,
-    inner_folds=2,
     epochs=1,
     baseline_epochs=1,
     seeds=1,
@@ -88,31 +92,39 @@ def guided_demo(
     scans, folder = out / "cohort", RunFolder(out / "run")
     _draw(scans, size, progress=progress)
     request = Request(budget_minutes=600.0, folds=size.folds, choices=_choices(size))
-    done = run(
-        folder,
-        scans,
-        manifest=scans / "manifest.csv",
-        request=request,
-        command=command,
-        progress=progress,
-    )
+    told: dict[str, Any] = {"command": command, "progress": progress}
+    inspect(folder, scans, manifest=scans / "manifest.csv", **told)
+    plan(folder, request, **told)
+    train(folder, **told)
     wanted = Wanted(
-        classifier="plan", ablate=size.ablate, seeds=size.seeds, inner_folds=size.inner_folds
+        classifier="plan",
+        ablate=size.ablate,
+        seeds=size.seeds,
+        end_to_end=size.ablate,
     )
-    study = guided(folder, wanted, command=command, progress=progress)
-    return {**done, "guided": study, "summary": [*done["summary"], *study["summary"]]}
+    study = guided(folder, wanted, **told)
+    explain(folder, **told)
+    done = report(folder, **told)
+    return {
+        "run": str(folder.root),
+        "report": str(folder.report),
+        "guided": study,
+        "summary": [*study["summary"], *done["summary"]],
+    }
 
 
 def _choices(size: Size) -> dict[str, Any]:
     """Return the demo's own choices, the same on every machine."""
     baseline, parameters = CNN_LADDER[0]
     return {
-        "image_size": [96, 96],
+        "image_size": [3 * size.tile_px, 3 * size.tile_px],
+        "volume": {"window": "mediastinum_wide", "tile_px": size.tile_px, "crop": "mask"},
         "model_parameters": {**SMALL_VIT, "patch_size": 8, "embed_dim": 64, "depth": 3},
         "epochs": size.epochs,
         "baseline": baseline,
         "baseline_parameters": dict(parameters),
         "baseline_epochs": size.baseline_epochs,
+        "baseline_learning_rate": 3e-3,
         "batch_size": 16,
     }
 

@@ -118,6 +118,7 @@ def _sentences(found: Audit, readable: Cohort) -> list[str]:
     ]
     if len(found.unreadable) > _NAMED:
         said.append(f"… and {len(found.unreadable) - _NAMED} more; audit.json names them all")
+    said += _short(found)
     said += _twins(found, readable)
     said += [
         f"leak: {KINDS.get(leak.kind, leak.kind)} {leak.name} is in {' and '.join(leak.splits)}"
@@ -129,6 +130,16 @@ def _sentences(found: Audit, readable: Cohort) -> list[str]:
         said.append(f"this looks like {found.known_set['title']}; known of it:")
         said += [f"known fault: {fault}" for fault in found.known_set["faults"]]
     return said + [shortcut.finding for shortcut in found.shortcuts if shortcut.finding]
+
+
+def _short(found: Audit) -> list[str]:
+    """Name the volumes that have fewer slices than a picture shows."""
+    short = (found.fingerprint.get("volumes") or {}).get("short") or []
+    if not short:
+        return []
+    named = ", ".join(short[:_NAMED]) + (", …" if len(short) > _NAMED else "")
+    count = "1 volume has" if len(short) == 1 else f"{len(short)} volumes have"
+    return [f"{count} too few slices for a picture: the last one is shown again ({named})"]
 
 
 def _twins(found: Audit, readable: Cohort) -> list[str]:

@@ -196,6 +196,7 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "seeds": request.seeds,
         "folds": request.folds and request.folds * request.repeats,
         "model": request.model,
+        "guided": request.guided,
         "mode": request.mode,
         "weights": str(request.weights.resolve()) if request.weights else None,
         "pretrained": request.pretrained or None,

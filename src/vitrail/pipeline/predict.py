@@ -15,7 +15,7 @@ from vitrail.data.raster import SUFFIXES, read_raster
 from vitrail.data.remote import fetch_picture
 from vitrail.data.scan import find_scans
 from vitrail.errors import DataError, InputError
-from vitrail.explain import explain
+from vitrail.explain.windows import explain_windows
 from vitrail.metrics.novelty import TrainingRange
 from vitrail.models import bundle
 from vitrail.pipeline import novelty
@@ -192,10 +192,10 @@ def _predict(
         logits = torch.stack([fold.model(images).double() for fold in folds])
     said = logits.sigmoid() if several else logits.softmax(dim=-1)
     probabilities = said.mean(dim=(0, 1)).tolist()
-    found = explain(loaded.model, images[:1], method=method)
+    found, heat = explain_windows(loaded.model, torch.split(images, 1), method=method)
     if scan is not None:
         beside = overlay.with_name(overlay.name.replace(".overlay.png", ".map.npz"))
-        write_heatmap(beside, found.values[0].numpy(), cases=scan, index=0)
+        write_heatmap(beside, heat[0], cases=scan, index=0)
     laid = _overlay(picture, found.values[0].numpy(), signed=found.signed, loaded=loaded)
     write_bytes(overlay, png(laid))
     seen = None if known is None else novelty.judge(known, picture, preprocessing=preprocessing)

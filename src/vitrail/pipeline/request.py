@@ -27,6 +27,7 @@ class Request:
         weights: Local weights to start from.
         pretrained: Whether to download the published weights of the named model.
         model: ``vit`` or a timm model's name.
+        guided: Network of a second stage that is shown the model's map; None for no second stage.
         accept_leakage: Why a leak across a given split is accepted.
         pretrain: ``mae``, or ``none``.
         unlabeled: Folder of pictures without labels to pretrain on.
@@ -47,6 +48,7 @@ class Request:
     weights: Path | None = None
     pretrained: bool = False
     model: str | None = None
+    guided: str | None = None
     accept_leakage: str = ""
     pretrain: str = "none"
     unlabeled: Path | None = None

@@ -73,6 +73,7 @@ def choose(
             "pass for example --model vit_small_patch16_224 --pretrained",
         )
     request = replace(request, choices=checked(request.choices))
+    _check_guided(facts, request)
     check_pretraining(request.pretrain, request.unlabeled)
     budget = request.budget_minutes or DEFAULT_MINUTES
     trial = fit_budget(facts, request, machine=machine, budget=budget, cost=cost)
@@ -96,6 +97,18 @@ def choose(
         name: {"value": choices[name][0], "reason": choices[name][1]} for name in Plan.model_fields
     }
     return parse_plan(content, name="--set")
+
+
+def _check_guided(facts: Facts, request: Request) -> None:
+    """Refuse a second stage that its data are not made for."""
+    wanted = request.choices.get("guided", request.guided)
+    if wanted and (facts.volumes is None or facts.multi_label):
+        raise PlanError(
+            "--model guided",
+            "pictures" if facts.volumes is None else "cases with several labels",
+            "the guided classifier is for volumes with one label each",
+            "give DICOM series or NIfTI files, or pass another --model",
+        )
 
 
 def _asked(facts: Facts, request: Request, *, budget: float) -> dict[str, tuple[object, str]]:
@@ -150,6 +163,12 @@ def _models(facts: Facts, request: Request, *, trial: Trial) -> dict[str, tuple[
             "as given on the command line"
             if request.model
             else f"a small transformer from scratch: {count} training cases and no weights",
+        ),
+        "guided": (
+            request.guided,
+            "as given on the command line: the model is stage one, this is stage two"
+            if request.guided
+            else "no second stage; --model guided trains one on volumes",
         ),
         "mode": (trial.mode, trial.why),
         "head": (

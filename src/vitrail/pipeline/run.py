@@ -5,13 +5,13 @@ from pathlib import Path
 
 from vitrail.pipeline.evaluate import evaluate
 from vitrail.pipeline.explain import explain
+from vitrail.pipeline.guided import train
 from vitrail.pipeline.inspect import inspect
 from vitrail.pipeline.ledger import Result
 from vitrail.pipeline.plan import plan
 from vitrail.pipeline.processes import leads, meet
 from vitrail.pipeline.report import report
 from vitrail.pipeline.request import Request
-from vitrail.pipeline.train import train
 from vitrail.records import Progress, no_progress
 from vitrail.runfolder import RunFolder
 

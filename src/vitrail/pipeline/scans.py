@@ -83,20 +83,27 @@ def placement_facts(cases: VolumeDataset, index: int) -> dict[str, object]:
 
 
 def write_heatmap(
-    path: Path, values: Float[np.ndarray, "row column"], *, cases: VolumeDataset, index: int
+    path: Path,
+    values: Float[np.ndarray, "window row column"],
+    *,
+    cases: VolumeDataset,
+    index: int,
 ) -> None:
-    """Write a map on the model's grid as NIfTI exactly over its scan.
+    """Write the maps of every evaluation window of a case as one NIfTI exactly over its scan.
 
     Args:
         path: Its ending is replaced by ``.nii.gz``.
-        values: The map, raw.
-        cases: The dataset whose item the model was shown.
+        values: On the model's grid, raw, one map a window; where windows overlap, their mean.
+        cases: The dataset that the windows are of.
         index: Of the case in it.
     """
     stack = cases.stack(index)
     size = (stack.view.picture_px, stack.view.picture_px)
-    lying = register(values, preprocessing=cases.preprocessing, source_size=size, shown_size=size)
-    over = stack.to_volume(lying.astype(np.float32), cases.start(index))
+    lying = [
+        register(one, preprocessing=cases.preprocessing, source_size=size, shown_size=size)
+        for one in values
+    ]
+    over = stack.to_volume(np.array(lying, dtype=np.float32), stack.evaluation_starts())
     write_nifti(path.with_suffix(".nii.gz"), over)
 
 

@@ -38,6 +38,7 @@ _FIXED = frozenset(
         *("baseline", "baseline_parameters", "baseline_epochs", "baseline_learning_rate"),
         *("model_parameters", "weights", "pretrained", "channels", "mean", "std"),
         *("explanation", "accept_leakage", "most_minutes", "baseline_most_minutes"),
+        "guided",
     }
 )
 """Choices of the plan that are not tuned."""

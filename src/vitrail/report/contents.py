@@ -168,7 +168,7 @@ def read(run: RunFolder) -> Contents:
     rows = _table(run.cohort)
     split_rows = _table(run.split)
     split = {row["case_id"]: row.get("split", "") for row in split_rows}
-    evaluation = _object(run.evaluation)
+    evaluation = read_object(run.evaluation)
     predictions = [row for row in _table(run.predictions) if row.get("split") == "test"]
     classes = _classes(predictions, rows)
     trainings = tuple(_trainings(run.root / "models"))
@@ -188,11 +188,11 @@ def read(run: RunFolder) -> Contents:
         folds=max(1, sum(name.startswith("fold") for name in (split_rows or [{}])[0])),
         classes=classes,
         plan=_plan(run.plan),
-        audit=_object(run.audit),
-        environment=_object(run.environment),
+        audit=read_object(run.audit),
+        environment=read_object(run.environment),
         evaluation=evaluation,
-        faithfulness=_object(run.root / "faithfulness.json"),
-        study=_object(run.tuning),
+        faithfulness=read_object(run.root / "faithfulness.json"),
+        study=read_object(run.tuning),
         trainings=trainings,
         judged=_judged(predictions, classes, evaluation=evaluation),
         truth={row["case_id"]: _class_name(row["y_true"], classes) for row in predictions},
@@ -221,7 +221,7 @@ def _table(path: Path) -> list[dict[str, str]]:
     return read_csv(path) if path.is_file() else []
 
 
-def _object(path: Path) -> Object:
+def read_object(path: Path) -> Object:
     """Read a JSON object, empty where there is none."""
     if not path.is_file():
         return {}
@@ -272,7 +272,7 @@ def _trainings(folder: Path) -> list[Training]:
             fold=int(path.parts[-1].removeprefix("fold")),
             epochs=_lines(path / "log.jsonl"),
             before=_lines(path / "pretraining" / "log.jsonl"),
-            about=_object(path / "model.json"),
+            about=read_object(path / "model.json"),
         )
         for path in folder.glob("*/seed*/fold*")
     ]

@@ -15,6 +15,7 @@ from vitrail.color import colorize
 from vitrail.records import label_names
 from vitrail.report import charts, curves, figures, payload, results, sentences, tables
 from vitrail.report import checklist as checklists
+from vitrail.report import guided as guides
 from vitrail.report import trust as trusts
 from vitrail.report import tuning as tunings
 from vitrail.report.contents import Contents, read
@@ -26,6 +27,7 @@ from vitrail.runfolder import RunFolder
 
 _HASHED = ("plan", "cohort", "split", "audit", "predictions", "evaluation")
 _THUMBNAIL_PX = 160
+_GALLERY = ("gallery", "Gallery")
 _SECTIONS = (
     ("summary", "Summary"),
     ("cases", "Cases"),
@@ -33,7 +35,7 @@ _SECTIONS = (
     ("plan", "Plan"),
     ("training", "Training"),
     ("results", "Results"),
-    ("gallery", "Gallery"),
+    _GALLERY,
     ("trust", "Trust"),
     ("wall", "Layers and heads"),
     ("limits", "Limits"),
@@ -81,11 +83,12 @@ def build(run: RunFolder, *, checklist: str | None = None) -> str:
             gallery=shown,
             **_numbers(contents),
             viewer=payload.viewer(contents, shown),
+            guided=guides.study(contents, shown),
             trust=trusts.trust(contents),
             tuning=tunings.tuning(contents.study),
             limits=sentences.limits(contents),
             hashes=hashes(contents),
-            sections=_sections(checklist),
+            sections=_sections(contents, checklist),
             checklist=checklists.checklist(contents, checklist) if checklist else None,
             wall_bar=color_bar("sequential"),
         )
@@ -113,9 +116,12 @@ def _numbers(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _sections(checklist: str | None) -> tuple[tuple[str, str], ...]:
+def _sections(contents: Contents, checklist: str | None) -> tuple[tuple[str, str], ...]:
     """List what the bar on top leads to."""
-    return (*_SECTIONS, ("checklist", "Checklist")) if checklist else _SECTIONS
+    sections = list(_SECTIONS)
+    if guides.told(contents):
+        sections.insert(sections.index(_GALLERY), ("guided", "Guided"))
+    return (*sections, ("checklist", "Checklist")) if checklist else tuple(sections)
 
 
 def templates() -> Environment:

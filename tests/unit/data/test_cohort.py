@@ -114,6 +114,14 @@ def test_a_manifest_tells_everything_of_a_case(folder):
         ("path,label\n", "no rows"),
         ("path,label\nbenign/99.png,x\n", "csv:2: no file 'benign/99.png'"),
         ("path,label\nbenign/0.png,\n", "an empty label"),
+        (
+            "path,label\nbenign/0.png,\nbenign/1.png,x\nbenign/2.png,\n",
+            r"csv:2: an empty label; the same in 2 of 3 rows \(lines 2, 4\)",
+        ),
+        (
+            "path,label\nbenign/0.png,x\nbenign/98.png,x\nbenign/99.png,y\n",
+            r"csv:3: no file .* the same in 2 of 3 rows \(lines 3, 4\)",
+        ),
         ("path,label\n../x.png,x\n", "paths lie inside"),
         ("path,label\n/etc/hosts,x\n", "paths lie inside"),
         ("path,label\nbenign/0.png,x\nbenign/0.png,y\n", "csv:3: .* again .first in line 2"),

@@ -97,7 +97,7 @@ def test_a_marked_voxel_comes_back_at_its_mm(tmp_path, mode, orientation):
     there = volume.to_mm(np.array([marked], dtype=float))
     if mode != "channels":
         np.testing.assert_allclose(stack.placement(start).to_mm(pixel), there, atol=1e-5)
-    heat = stack.to_volume((picture == picture.max()).astype(np.float32), start)
+    heat = stack.to_volume((picture == picture.max()).astype(np.float32)[None], [start])
     assert heat.values[marked] == pytest.approx(1, abs=1e-3)
     write_nifti(tmp_path / "heat.nii.gz", heat)
     write_nifti(tmp_path / "scan.nii.gz", volume)
@@ -130,9 +130,22 @@ def test_the_last_slice_is_repeated_in_a_short_volume_and_that_is_recorded():
     assert placement.repeated == 2
     heat = np.zeros((60, 60), dtype=np.float32)
     heat[40:, :20] = 3  # the first of the three tiles of the last slice
-    values = stack.to_volume(heat, 0).values
+    values = stack.to_volume(heat[None], [0]).values
     assert values[6].max() == pytest.approx(1)
     assert values[:6].max() == 0
+
+
+def test_windows_that_overlap_come_back_as_their_mean_and_show_more_slices_than_one():
+    stack = make_stack(scan((12, 20, 20)), view())
+    starts = stack.evaluation_starts()
+    assert starts == [2, 0, 3]
+    heat = np.stack([np.full((60, 60), value, dtype=np.float32) for value in (1, 2, 6)])
+    values = stack.to_volume(heat, starts).values
+    middles = values[:, 10, 10]
+    np.testing.assert_allclose(middles[[0, 1]], 2)
+    np.testing.assert_allclose(middles[2], (1 + 2) / 2)
+    np.testing.assert_allclose(middles[3:9], 3)
+    np.testing.assert_allclose(middles[11], 6)
 
 
 def test_windows_around_a_mask_stay_with_it():

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from torch import nn
 
 from vitrail.data.cohort import read_manifest
 from vitrail.data.thorax import chest_volumes
+from vitrail.guided import maps
 from vitrail.guided.arms import choose_arms
 from vitrail.guided.study import FoldStudy, Stages
 from vitrail.models.zoo import SMALL_VIT, ModelSpec, build
@@ -97,3 +100,59 @@ def test_every_arm_is_trained_predicts_and_is_kept(study):
     again = study.run(arms[0], seed=0, progress=no_progress)
     np.testing.assert_allclose(again[1].probabilities, probabilities["guided"], atol=1e-6)
     assert set(study.seconds) == {"stage one", "maps", "stage two"}
+
+
+def test_maps_are_kept_by_model_and_case_and_made_once(study, monkeypatch):
+    made = []
+    explain = maps.explain
+    monkeypatch.setattr(
+        maps, "explain", lambda *given, **how: made.append(1) or explain(*given, **how)
+    )
+    windows = study._windows("test")
+    asked = {"method": "rollout", "cache": study.folder / "kept"}
+    first = maps.explained(study.outer, windows, **asked)
+    count = len(made)
+    again = maps.explained(study.outer, windows, **asked)
+    assert len(made) == count > 0
+    np.testing.assert_array_equal(first, again)
+    other = maps.explained(build(study.stages.vit, seed=5).eval(), windows, **asked)
+    assert len(made) == 2 * count
+    assert not np.array_equal(first, other)
+    # One case more: only that one is explained.
+    more = study._some([*windows[0].cases, *study._windows("validation")[0].cases[:1]])
+    np.testing.assert_array_equal(maps.explained(study.outer, more, **asked)[:2], first)
+    assert len(made) == 3 * count
+
+
+def test_both_stages_evidence_is_read_back_from_a_finished_training(study):
+    (guided, *_) = choose_arms("rollout", ablate=False)
+    study.run(guided, seed=0, progress=no_progress)
+    found = study.evidence(guided, seed=0)
+    windows = study.stages.preprocessing.volume.votes
+    assert found.vit.shape == (2, windows, 3, 3)
+    assert found.cnn.shape[:2] == (2, windows)
+    assert found.first.class_specific
+    assert found.first.signed
+    np.testing.assert_array_equal(found.first.values.numpy(), found.cnn[:, 0])
+
+
+def test_columns_are_joined_in_every_arm_and_both_stages_can_be_trained_together(study):
+    cohort = replace(
+        study.cohort,
+        cases=tuple(
+            replace(case, attributes={"age": str(40 + place)} if place else {})
+            for place, case in enumerate(study.cohort)
+        ),
+    )
+    other = replace(
+        study,
+        cohort=cohort,
+        stages=replace(study.stages, columns=("age",)),
+        folder=study.folder / "columns",
+    )
+    arms = choose_arms("rollout", ablate=False, end_to_end=True)
+    assert [arm.name for arm in arms] == ["guided", "no map", "end to end"]
+    for arm in arms:
+        _, test = other.run(arm, seed=0, progress=no_progress)
+        np.testing.assert_allclose(test.probabilities.sum(axis=1), 1, atol=1e-6)
+    assert other.evidence(arms[0], seed=0).cnn.shape[0] == 2
