@@ -177,7 +177,9 @@ def _examples(shown: Gallery) -> Iterator[Example]:
     found = 0
     for card in (*shown.wrong[: _EXAMPLES // 2], *shown.right):
         drawn = {one.method: one.overlays.get("run-bilinear", "") for one in card.maps}
-        if found == _EXAMPLES or not card.picture or not drawn.get(_EVIDENCE):
+        second = drawn.pop(_EVIDENCE, "")
+        first = next(iter(drawn.values()), "")
+        if found == _EXAMPLES or not (card.picture and first and second):
             continue
         found += 1
-        yield Example(card=card, vit=next(iter(drawn.values())), cnn=drawn[_EVIDENCE])
+        yield Example(card=card, vit=first, cnn=second)

@@ -87,6 +87,15 @@ def test_the_page_shows_the_study_and_both_stages_over_the_montage(guided):
     assert "Share of the positive evidence" in section
 
 
+def test_stage_twos_map_never_stands_for_stage_ones(guided):
+    shown = study(read(guided), gallery(read(guided))).examples
+    assert shown
+    assert all(one.vit != one.cnn for one in shown)
+    for path in guided.explanations.glob("*.npz"):  # `vitrail explain` has not run yet
+        path.unlink()
+    assert study(read(guided), gallery(read(guided))).examples == ()
+
+
 def test_a_run_without_a_study_has_no_such_section(make_run):
     run = make_run()
     assert study(read(run), gallery(read(run))) is None
