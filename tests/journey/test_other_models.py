@@ -141,8 +141,8 @@ def test_an_external_set_is_added_with_the_runs_own_threshold_and_counted(run, t
     assert after["sets"]["test"] == before["sets"]["test"]
     assert after["operating_points"] == before["operating_points"]
     assert after["test_openings"] == before["test_openings"] == 1
-    assert told["openings"] == 1
-    assert succeed("evaluate", run.root, "--external", other)["openings"] == 2
+    again = succeed("evaluate", run.root, "--external", other)
+    assert again["openings"] == told["openings"] + 1  # another test may have looked before
     assert run.predictions.read_text().count(",external,") == 2 * 20
 
 
