@@ -51,13 +51,13 @@ class Size:
 
 
 FULL = Size(
-    cases=40,
+    cases=60,
     shape=(28, 112, 112),
     spacing_mm=(2.0, 1.6, 1.6),
     difficulty=0.2,
     tile_px=32,
     folds=5,
-    epochs=30,
+    epochs=50,
     baseline_epochs=30,
     seeds=1,
     ablate=True,
