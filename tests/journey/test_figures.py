@@ -1,6 +1,7 @@
 """Figures for papers, drawn of a run that went from pictures to maps."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -60,16 +61,22 @@ def run(tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def own_run(run, tmp_path):
+    """Copy the run, for a test that writes into it."""
+    return RunFolder(shutil.copytree(run.root, tmp_path / "run"))
+
+
+@pytest.fixture
 def studio(run):
     return Studio(run)
 
 
-def test_every_figure_is_listed_and_drawn(run):
+def test_every_figure_is_listed_and_drawn(own_run):
     listed = succeed("figure", "list")
     assert [one["name"] for one in listed["figures"]] == list(FIGURES)
     for name in FIGURES.keys() - NEEDS_TUNING:
-        drawn = succeed("figure", name, run.root)
+        drawn = succeed("figure", name, own_run.root)
         with Image.open(drawn["path"]) as picture:
             assert min(picture.size) > 30
             assert picture.format == ("GIF" if name == "rollout" else "PNG")
@@ -155,7 +162,7 @@ def test_the_picture_of_a_case_is_what_the_model_was_shown(studio):
     assert one.picture().max() > 150  # the bright square
 
 
-def test_a_grid_that_was_tuned_is_drawn(run, tmp_path):
+def test_a_grid_that_was_tuned_is_drawn(own_run, tmp_path):
     trials = [
         {
             "number": number,
@@ -172,9 +179,9 @@ def test_a_grid_that_was_tuned_is_drawn(run, tmp_path):
         for name, values in (("patch", [8, 16]), ("heads", [1, 2]), ("dropout", [0.1, 0.3]))
     ]
     study = {"metric": "roc_auc_score", "axes": axes, "trials": trials, "chosen": 2}
-    write_json(run.tuning, study)
+    write_json(own_run.tuning, study)
     for name in NEEDS_TUNING:
         path = tmp_path / f"{name}.svg"
-        succeed("figure", name, run.root, "--out", path)
+        succeed("figure", name, own_run.root, "--out", path)
         assert "ROC AUC" in path.read_text()
     assert ".600" in (tmp_path / "tuning-map.svg").read_text()
