@@ -105,8 +105,10 @@ def _opening(about: Object) -> str:
     """Say what was trained."""
     columns = about.get("columns") or ()
     joined = f"; the columns {', '.join(columns)} are joined to its last layer" if columns else ""
+    named = str(about["classifier"])
+    kind = "of the baseline's kind" if named == "plan" else named
     return (
-        f"A second network ({about['classifier']}) was shown the montage and, as a further "
+        f"A second network ({kind}) was shown the montage and, as a further "
         f"channel, stage one's map of it ({about['method']}){joined}. Maps of training cases come "
         "from inner models that never saw their labels. Every arm has the same cases, folds, "
         "seeds and starting weights; only the map channel differs."

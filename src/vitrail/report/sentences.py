@@ -9,6 +9,9 @@ from vitrail.report.tables import interval, lower_is_better, metric_name, model_
 HEADLINE = ("roc_auc_score", "balanced_accuracy", "balanced_accuracy_score", "accuracy")
 """Metrics that the summary may open with, the first one present is taken."""
 
+_GUESSING = 0.5
+"""ROC AUC of a coin."""
+
 
 def summary(contents: Contents) -> tuple[str, ...]:
     """Say in three sentences what was found, against what, and how far to trust it."""
@@ -117,7 +120,12 @@ def _trust(contents: Contents, metrics: Object) -> str:
             "split, so these numbers are too good."
         )
     strongest = strongest_shortcut(contents)
-    reached = metrics.get("roc_auc_score", {}).get("value")
+    reached, low = (metrics.get("roc_auc_score", {}).get(name) for name in ("value", "low"))
+    if low is not None and low <= _GUESSING:
+        return (
+            f"Its ROC AUC is not shown to be above {number(_GUESSING, digits=1)}, which guessing "
+            "reaches: nothing here shows that it learned to tell the classes apart."
+        )
     if strongest and reached is not None and strongest["roc_auc_score"] >= reached - 0.05:
         return (
             f"Mind the shortcut: {str(strongest['feature']).replace('_', ' ')} alone reaches a "

@@ -8,7 +8,7 @@ from vitrail.report.contents import read
 from vitrail.report.gallery import gallery
 from vitrail.report.guided import study
 from vitrail.report.page import build
-from vitrail.runfolder import write_json
+from vitrail.runfolder import read_json, write_json
 
 
 def estimate(value):
@@ -69,6 +69,14 @@ def test_every_arm_stands_with_its_interval_and_one_sentence(guided):
     assert told.rows[1].interval == "0.650 to 0.850"
     assert "guided against no map" in told.rows[1].sentence
     assert "the columns age are joined" in told.opening
+    assert "A second network (resnet18)" in told.opening
+
+
+def test_a_second_stage_like_the_baseline_is_named_in_words(guided):
+    path = guided.root / "guided" / "study.json"
+    write_json(path, read_json(path) | {"classifier": "plan"})
+    told = study(read(guided), gallery(read(guided)))
+    assert "A second network (of the baseline's kind)" in told.opening
 
 
 def test_differences_are_guided_minus_the_other_whichever_way_they_were_compared(guided):

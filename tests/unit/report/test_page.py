@@ -287,6 +287,20 @@ def test_the_summary_is_three_sentences_with_unit_interval_and_baseline(make_run
     )
 
 
+def test_a_model_not_shown_to_be_better_than_guessing_is_not_said_to_use_a_shortcut(make_run):
+    run = make_run(cases=24)
+    evaluation = read_json(run.evaluation)
+    reached = evaluation["sets"]["test"]["vit"]["roc_auc_score"]
+    reached.update(value=0.55, low=0.44, high=0.66)
+    write_json(run.evaluation, evaluation)
+    doubt = re.findall(r'<p class="lead">(.*?)</p>', build(run))[2]
+    assert doubt.startswith("Its ROC AUC is not shown to be above 0.5")
+    reached.update(low=0.51)
+    write_json(run.evaluation, evaluation)
+    doubt = re.findall(r'<p class="lead">(.*?)</p>', build(run))[2]
+    assert doubt.startswith("Mind the shortcut")
+
+
 def test_unknown_patients_are_said_in_the_summary_the_certificate_and_the_limits(make_run):
     run = make_run(cases=24)
     write_json(run.evaluation, {**read_json(run.evaluation), "unit": "image"})
