@@ -6,6 +6,7 @@ not fit otherwise is an error that names the first keys that differ.
 """
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from pickle import UnpicklingError
 from re import search
@@ -67,11 +68,33 @@ def load_weights(model: nn.Module, path: Path) -> None:
         )
     model.load_state_dict(own | kept)
     if dropped or any(name.startswith(head) and name not in kept for name in own):
+        blank_head(model, kept=kept)
         _log.info(
-            "%s: its head does not fit %s classes and is left out; the new one starts untrained",
+            "%s: its head does not fit %s classes and is left out; the new one starts at zero",
             path.name,
             getattr(model, "num_classes", "these"),
         )
+
+
+def blank_head(model: nn.Module, *, kept: Collection[str] = ()) -> None:
+    """Set the new classifier of a trained model to zero.
+
+    A random one can be far from it (timm draws an EfficientNet's ever larger the fewer the
+    classes): the first gradients then undo what the weights know.
+
+    Args:
+        model: Any model.
+        kept: Names of parameters that are left as they are.
+
+    Source:
+        dosovitskiy2021image, section 3.2.
+    """
+    head = _head_prefixes(model)
+    for prefix, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and f"{prefix}.".startswith(head):
+            for name, parameter in module.named_parameters():
+                if f"{prefix}.{name}" not in kept:
+                    nn.init.zeros_(parameter)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -27,7 +27,9 @@ from torch import Tensor, nn
 from vitrail.errors import InputError
 from vitrail.models.attention_classifier import AttentionClassifier
 from vitrail.models.heads import build_head, classifier, put_head
-from vitrail.models.weights import load_weights
+from vitrail.models.weights import blank_head, load_weights
+
+_OVER_A_BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 SMALL_VIT: Mapping[str, Any] = {
     "patch_size": 16,
@@ -197,10 +199,25 @@ def build(
         model = _BUILDERS.get(spec.architecture, _timm_model)(body, pretrained=pretrained)
         if spec.weights is not None:
             load_weights(model, spec.weights)
+        if (
+            pretrained
+            and getattr(model, "pretrained_cfg", {}).get("num_classes") != spec.num_classes
+        ):
+            blank_head(model)
         if head is not None:
             dim = classifier(model)[1].in_features
             put_head(model, build_head(head, dim=dim, num_classes=spec.num_classes))
     return model
+
+
+def normalizes_over_batch(spec: ModelSpec) -> bool:
+    """Tell whether a model has batch normalization, as most convolutional networks have.
+
+    Raises:
+        InputError: If the description fits no model.
+    """
+    model = build(replace(spec, weights=None))
+    return any(isinstance(part, _OVER_A_BATCH) for part in model.modules())
 
 
 def _vision_transformer(spec: ModelSpec, *, pretrained: bool) -> nn.Module:

@@ -2,12 +2,9 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
-
-from torch import nn
 
 from vitrail.errors import PlanError
-from vitrail.models.zoo import ModelSpec, build
+from vitrail.models.zoo import ModelSpec, normalizes_over_batch
 from vitrail.pipeline.choices import Plan
 
 _log = logging.getLogger("vitrail")
@@ -23,8 +20,6 @@ LIMITS = {
 They hold for optimizers that divide by the gradient's size (Adam and its kin). In fine-tuning, a
 larger rate washes out what the weights know within the first steps.
 """
-
-_OVER_A_BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 _PLAIN = ("sgd", "momentum", "nesterov", "lars")
 _PLAIN_FACTOR = 20.0
@@ -79,8 +74,7 @@ def check_models(specs: Iterable[ModelSpec], *, batch_size: int) -> None:
         PlanError: If a model normalizes over batches of one.
     """
     for spec in specs:
-        model = build(replace(spec, weights=None))
-        if batch_size < 2 and any(isinstance(part, _OVER_A_BATCH) for part in model.modules()):
+        if normalizes_over_batch(spec) and batch_size < 2:
             raise PlanError(
                 "batch_size",
                 f"{batch_size} case a step",

@@ -20,17 +20,20 @@ Stated = dict[str, tuple[object, str]]
 """Name of a choice → its value and the reason."""
 
 
-def methods(*, fine_tunes: bool) -> Stated:
+def methods(*, fine_tunes: bool, batch_norm: bool = False) -> Stated:
     """State how both models are trained.
 
     Args:
         fine_tunes: Whether the model starts from weights.
+        batch_norm: Whether the model normalizes over its batch, as most CNNs do.
     """
     return {
         "optimizer": ("adamw", "the usual one for transformers; any name of timm's optimizers"),
         "weight_decay": (0.05, "on matrices only, never on biases, norms and embeddings"),
         "layer_decay": (
             (FINE_TUNED_LAYER_DECAY, "early layers of a trained model hold what is worth keeping")
+            if fine_tunes and not batch_norm
+            else (None, "for transformers; a CNN is fine-tuned at one rate")
             if fine_tunes
             else (None, "no layer knows more than another before training")
         ),
@@ -40,6 +43,25 @@ def methods(*, fine_tunes: bool) -> Stated:
         **_regularization(),
         **_machine(),
     }
+
+
+def learning_rate(mode: str, *, lora: bool, batch_norm: bool) -> tuple[float, str]:
+    """State the model's learning rate.
+
+    Args:
+        mode: ``scratch``, ``finetune`` or ``head``.
+        lora: Whether fine-tuning trains small products beside the weights.
+        batch_norm: Whether the model normalizes over its batch, as most CNNs do.
+    """
+    if mode == "head":
+        return 1e-3, "a small head from scratch"
+    if mode == "scratch":
+        return 1e-3, "a small transformer from scratch"
+    if lora:
+        return 5e-4, "the small products start at nothing; the weights themselves rest"
+    if batch_norm:
+        return 3e-4, "fine-tuning a CNN: its normalization holds the features steady"
+    return 5e-5, "fine-tuning moves weights a little"
 
 
 def _regularization() -> Stated:

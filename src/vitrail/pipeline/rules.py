@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vitrail.errors import PlanError
-from vitrail.models.zoo import ModelSpec, trained_input
+from vitrail.models.zoo import ModelSpec, normalizes_over_batch, trained_input
 from vitrail.pipeline.choices import Plan, parse_plan
 from vitrail.pipeline.facts import Facts
 from vitrail.pipeline.fitting import (
@@ -22,6 +22,7 @@ from vitrail.pipeline.fitting import (
 )
 from vitrail.pipeline.methods import (
     check_pretraining,
+    learning_rate,
     methods,
     pretraining,
 )
@@ -77,15 +78,21 @@ def choose(
     check_pretraining(request.pretrain, request.unlabeled)
     budget = request.budget_minutes or DEFAULT_MINUTES
     trial = fit_budget(facts, request, machine=machine, budget=budget, cost=cost)
+    fine_tunes = trial.mode == "finetune"
+    leads = attends(trial.model)
+    batch_norm = fine_tunes and not leads and normalizes_over_batch(trial.model)
     choices: dict[str, tuple[object, str]] = {
         "data": (data, "fingerprint of the cases this plan was made for; do not edit"),
         **_asked(facts, request, budget=budget),
         **_models(facts, request, trial=trial),
         **_pixels(facts, request, trial=trial, measure=measure),
         **_steps(facts, machine=machine, trial=trial),
+        "learning_rate": learning_rate(
+            trial.mode, lora=bool(request.choices.get("lora_rank")), batch_norm=batch_norm
+        ),
         **pretraining(request.pretrain, epochs=trial.pretrain_epochs, unlabeled=request.unlabeled),
-        **methods(fine_tunes=trial.mode == "finetune"),
-        "explanation": _explanation(attends=attends(trial.model), several=facts.multi_label),
+        **methods(fine_tunes=fine_tunes, batch_norm=batch_norm),
+        "explanation": _explanation(attends=leads, several=facts.multi_label),
         "expected_minutes": (
             expected_minutes(facts, request, trial=trial),
             f"timed steps on this machine ({machine.cores} cores, {machine.gpu or 'no GPU'})",
@@ -292,9 +299,6 @@ def _steps(facts: Facts, *, machine: Machine, trial: Trial) -> dict[str, tuple[o
             trial.epochs[1],
             f"{base}: what fits into {1 - share:.0%} of the training time",
         ),
-        "learning_rate": (5e-5, "fine-tuning moves weights a little")
-        if trial.mode == "finetune"
-        else (1e-3, f"a small {'head' if trial.mode == 'head' else 'transformer'} from scratch"),
         "baseline_learning_rate": (1e-3, "a residual network from scratch"),
         **_limits(trial),
         "balance": (

@@ -43,6 +43,17 @@ def test_a_head_of_another_size_is_left_out_and_said_so(tmp_path, pretrained, ca
     assert model.head.weight.shape == (5, 16)
     assert torch.equal(model.blocks[1].mlp.fc1.weight, pretrained.blocks[1].mlp.fc1.weight)
     assert "its head does not fit 5 classes and is left out" in caplog.text
+    assert not model.head.weight.any()
+    assert not model.head.bias.any()
+
+
+def test_a_cnns_new_head_is_certain_of_nothing(tmp_path):
+    spec = ModelSpec(architecture="tf_efficientnet_lite0", num_classes=7, img_size=(64, 64))
+    save_file(build(spec).state_dict(), tmp_path / "w.safetensors")
+    model = build(replace(spec, num_classes=2, weights=tmp_path / "w.safetensors"))
+    assert not model.classifier.weight.any()
+    whole = build(replace(spec, weights=tmp_path / "w.safetensors"))
+    assert torch.equal(whole.classifier.weight, build(spec).classifier.weight)
 
 
 def test_positions_are_resized_for_other_sizes_and_shapes(tmp_path, pretrained):

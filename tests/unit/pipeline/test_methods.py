@@ -11,6 +11,7 @@ def test_every_value_is_one_of_the_trainings_settings(plan):
 def test_layers_near_the_picture_move_less_only_where_the_model_was_trained_before():
     assert methods(fine_tunes=True)["layer_decay"][0] == 0.75
     assert methods(fine_tunes=False)["layer_decay"][0] is None
+    assert methods(fine_tunes=True, batch_norm=True)["layer_decay"][0] is None
 
 
 def test_the_baseline_starts_untrained_and_has_no_layer_decay(plan):

@@ -178,3 +178,20 @@ def test_a_frozen_backbone_leaves_the_time_to_the_baseline(facts, machine, cost)
     many = made(folds, machine, cost, pretrained=True, mode="head", **NAMED)
     assert many.folds.value == 5
     assert many.expected_minutes.value["total"] <= 60
+
+
+@pytest.mark.parametrize(
+    ("model", "attends", "wishes", "rate", "decay"),
+    [
+        ("vit_tiny_patch16_224", True, {}, 5e-5, 0.75),
+        ("vit_tiny_patch16_224", True, {"lora_rank": 8}, 5e-4, 0.75),
+        ("convnext_atto", False, {}, 5e-5, 0.75),
+        ("resnet18", False, {}, 3e-4, None),
+    ],
+)
+def test_a_cnn_is_fine_tuned_by_its_own_rates(
+    facts, machine, cost, tmp_path, model, attends, wishes, rate, decay
+):
+    given = {"model": model, "weights": tmp_path / "w.safetensors", "mode": "finetune"}
+    plan = made(facts, machine, cost, attends=attends, choices=wishes, **given)
+    assert (plan.learning_rate.value, plan.layer_decay.value) == (rate, decay)
