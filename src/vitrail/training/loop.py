@@ -173,7 +173,8 @@ class Loop(ABC):
         for name in self.kept:
             setattr(self, name, state[name])
         self.stepper.steps = self.epochs * self.epoch_steps
-        _log.info("going on after step %d of %d", self.steps_done, self.stepper.steps)
+        if not self.finished():
+            _log.info("going on after step %d of %d", self.steps_done, self.stepper.steps)
 
     @property
     def steps_done(self) -> int:
