@@ -3,10 +3,12 @@
 A checkpoint is one file, ``step-<number>-<hash>.pt``: written beside its place, flushed to the
 disk, then renamed. The hash of the content stands in the name, so that one rename publishes both,
 and a file that was cut short or changed is recognized and passed over. The newest whole one is
-resumed. It holds tensors and plain values only; nothing in it is executed on reading.
+resumed. It holds tensors and plain values only; nothing in it is executed on reading. What it holds
+is its format: a state of other parts is another version's, and is refused untouched.
 """
 
 import logging
+from collections.abc import Collection
 from hashlib import file_digest
 from io import BufferedIOBase, BufferedRandom
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import torch
 
-from vitrail.errors import TrainingError
+from vitrail.errors import RunFolderError, TrainingError
 from vitrail.runfolder import write_stream
 
 _log = logging.getLogger("vitrail")
@@ -51,11 +53,18 @@ def save_checkpoint(folder: Path, *, step: int, state: dict[str, Any]) -> None:
         old.unlink()
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, *, parts: Collection[str]) -> dict[str, Any] | None:
     """Read the newest whole checkpoint and clear away what a killed writer left.
+
+    Args:
+        folder: Of this training's checkpoints.
+        parts: Names of everything that a state holds.
 
     Returns:
         Its state, or None if there is none.
+
+    Raises:
+        RunFolderError: If it holds other parts: another version of vitrail wrote it. It is left.
     """
     if not folder.is_dir():
         return None
@@ -66,9 +75,25 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
             found = _digest(stream)
         if found == path.stem.rpartition("-")[2]:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            _require_parts(path, set(state), wanted=set(parts))
             return state
         _log.warning("%s is damaged and is passed over", path.name)
     return None
+
+
+def _require_parts(path: Path, found: set[str], *, wanted: set[str]) -> None:
+    """Refuse a checkpoint in the format of another version."""
+    if found == wanted:
+        return
+    lacks, more = (", ".join(sorted(names)) for names in (wanted - found, found - wanted))
+    said = [f"it lacks {lacks}"] * bool(lacks) + [f"it holds {more} beside"] * bool(more)
+    raise RunFolderError(
+        str(path),
+        f"in the format of another version of vitrail ({'; '.join(said)})",
+        "a training goes on in the format that it began in; nothing was changed",
+        f"go on with the version that began it, or delete {path.parent.parent} and run the same "
+        "command again: this training begins anew, finished ones are kept",
+    )
 
 
 def _digest(stream: BufferedIOBase) -> str:

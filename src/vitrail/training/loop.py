@@ -150,16 +150,19 @@ class Loop(ABC):
     def save(self) -> None:
         """Publish a checkpoint."""
         if self.accelerator.is_main_process:
-            state = {name: getattr(self, name) for name in self.kept} | self.stepper.state()
-            save_checkpoint(self.folder / "checkpoints", step=self.steps_done, state=state)
+            save_checkpoint(self.folder / "checkpoints", step=self.steps_done, state=self.state())
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a checkpoint holds."""
+        return {name: getattr(self, name) for name in self.kept} | self.stepper.state()
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one.
 
         Raises:
-            RunFolderError: If it is another training's.
+            RunFolderError: If it is another training's, or in another version's format.
         """
-        state = load_checkpoint(self.folder / "checkpoints")
+        state = load_checkpoint(self.folder / "checkpoints", parts=self.state())
         if state is None:
             return
         if state["fingerprint"] != self.fingerprint:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from vitrail.errors import InputError, NumericalError, RunFolderError, TrainingError
 from vitrail.training import loop
-from vitrail.training.checkpoint import load_checkpoint
+from vitrail.training.checkpoint import save_checkpoint
 from vitrail.training.fit import FitSettings, fit, predict, seconds_a_step
 from vitrail.training.loop import Loop
 from vitrail.training.objective import Classification
@@ -288,6 +288,19 @@ def test_the_callers_randomness_and_the_dataset_order_are_left(tmp_path, toy_mod
     assert torch.equal(torch.rand(4), expected)
 
 
+def test_a_checkpoint_of_an_earlier_version_is_named_and_kept(tmp_path, toy_model, toy_data):
+    fit(toy_model(), *toy_data, replace(SETTINGS, epochs=1), folder=tmp_path)
+    folder = tmp_path / "checkpoints"
+    (written,) = folder.iterdir()
+    state = torch.load(written, weights_only=True)
+    del state["epochs"]  # as it was before trainings could be cut short
+    save_checkpoint(folder, step=9, state=state)
+    earlier = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(RunFolderError, match=r"step-0{8}9-.*it lacks epochs\); .*; go on with"):
+        fit(toy_model(), *toy_data, replace(SETTINGS, epochs=1), folder=tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == earlier
+
+
 def test_patience_ends_a_training_that_gets_no_better(tmp_path, toy_model, toy_data):
     settings = replace(SETTINGS, epochs=50, learning_rate=0.0, ema_decay=None, patience=2)
     result = fit(toy_model(), *toy_data, settings, folder=tmp_path)
@@ -469,7 +482,8 @@ def test_whatever_tells_that_a_worker_vanished_the_step_before_is_saved(
     monkeypatch.setattr(Loop, "items", vanishing)
     with pytest.raises(TrainingError, match="a process that loads pictures vanished"):
         fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path)
-    assert load_checkpoint(tmp_path / "checkpoints")["batches_done"] == 1
+    (newest,) = sorted((tmp_path / "checkpoints").glob("step-*.pt"))[-1:]
+    assert torch.load(newest, weights_only=True)["batches_done"] == 1
 
 
 def test_another_error_of_the_loading_is_left_as_it_is(tmp_path, toy_model, toy_data, monkeypatch):
