@@ -52,6 +52,10 @@ class Choice(BaseModel, Generic[T]):
     reason: str = ""
 
 
+LIMITS = ("most_minutes", "baseline_most_minutes", "pretrain_most_minutes")
+"""Choices that end a training in time; what is trained stays the same."""
+
+
 class Plan(BaseModel):
     """Every choice of a run, in the order of the file.
 
@@ -77,6 +81,7 @@ class Plan(BaseModel):
             training pictures, ``none`` begins at once.
         unlabeled: Folder of further pictures for that, or None.
         pretrain_epochs: Passes over those pictures.
+        pretrain_most_minutes: Time of them all, as ``most_minutes``.
         pretrain_learning_rate: Peak of their schedule.
         mask_ratio: Share of the patches that is hidden.
         baseline: timm name of the convolutional network trained beside it.
@@ -145,6 +150,7 @@ class Plan(BaseModel):
     pretrain: Choice[Literal["none", "mae"]]
     unlabeled: Choice[str | None]
     pretrain_epochs: Choice[Count]
+    pretrain_most_minutes: Choice[Minutes | None] = Choice(value=None)
     pretrain_learning_rate: Choice[Rate]
     mask_ratio: Choice[Annotated[float, Field(gt=0, lt=1)]]
     baseline: Choice[str]
@@ -233,8 +239,7 @@ class Plan(BaseModel):
         """Hash the values that change what is trained (no reasons, no times, no maps)."""
         left_out = {
             "budget_minutes",
-            "most_minutes",
-            "baseline_most_minutes",
+            *LIMITS,
             "expected_minutes",
             "explanation",
             "workers",

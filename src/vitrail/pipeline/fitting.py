@@ -34,7 +34,7 @@ _EVALUATION_COST = 0.35
 class Trial:
     """A size with its two models, what a step of each costs, and what fits into the budget.
 
-    ``most_minutes`` of one training of each; None where its epochs were asked for.
+    ``most_minutes`` of what ``LIMITS`` names; None where its epochs were asked for.
     """
 
     model: ModelSpec
@@ -46,7 +46,7 @@ class Trial:
     epochs: tuple[int, int]
     pretrain_epochs: int
     pretrain_epoch_minutes: float
-    most_minutes: tuple[float | None, float | None]
+    most_minutes: tuple[float | None, ...]
 
     @property
     def minutes(self) -> tuple[float, float]:
@@ -64,7 +64,9 @@ def fit_budget(
     """Take the largest input for which a good number of epochs fits, else the smallest at all."""
     batch_size = request.choices.get("batch_size") or _batch_size(facts, machine)
     mode, why = choose_mode(facts, request, machine=machine)
-    wished = [request.choices.get(name) for name in ("epochs", "baseline_epochs")]
+    wished = [
+        request.choices.get(name) for name in ("epochs", "baseline_epochs", "pretrain_epochs")
+    ]
     usable = (budget - _OVERHEAD_MINUTES) * _TRAINING_SHARE / trainings_each(facts, request)
     most, share = MOST_EPOCHS[mode], MODEL_SHARE[mode]
     before = usable * share * pretraining_share(request.pretrain)
@@ -90,8 +92,8 @@ def fit_budget(
             batch_size=batch_size,
             epoch_minutes=epoch,
             pretrain_epoch_minutes=pretrain_epoch,
-            pretrain_epochs=request.choices.get("pretrain_epochs") or int(before / pretrain_epoch),
-            most_minutes=_limits(minutes, wished),
+            pretrain_epochs=wished[2] or int(before / pretrain_epoch),
+            most_minutes=_limits((*minutes, before), wished),
             epochs=(
                 wished[0] or min(int(minutes[0] / epoch[0]), most),
                 wished[1] or min(int(minutes[1] / epoch[1]), MOST_EPOCHS["cnn"]),
@@ -99,20 +101,16 @@ def fit_budget(
         )
         if trial.epochs[0] >= min(GOOD_EPOCHS, most):
             break
-    fitted = [epochs for epochs, wish in zip(trial.epochs, wished, strict=True) if not wish]
+    fitted = [epochs for epochs, wish in zip(trial.epochs, wished[:2], strict=True) if not wish]
     if fitted and min(fitted) < FEWEST_EPOCHS:
         raise _too_small(facts, request, budget, trial=trial)
     return trial
 
 
-def _limits(
-    minutes: tuple[float, float], wished: Sequence[int | None]
-) -> tuple[float | None, float | None]:
+def _limits(minutes: tuple[float, ...], wished: Sequence[int | None]) -> tuple[float | None, ...]:
     """Limit the time of each training to its share and some slack, unless epochs were wished."""
-    model, baseline = (
-        None if wish else SLACK * own for own, wish in zip(minutes, wished, strict=True)
-    )
-    return model, baseline
+    shares = zip(minutes, wished, strict=True)
+    return tuple(None if wish or not own else SLACK * own for own, wish in shares)
 
 
 def _likeness(

@@ -42,7 +42,7 @@ def pretrain_first(
     held_out: Sequence[Case],
     folder: Path,
     progress: Progress = no_progress,
-) -> None:
+) -> tuple[str, ...]:
     """Pretrain a model as the plan says, on pictures that it will not be judged by.
 
     Args:
@@ -53,6 +53,9 @@ def pretrain_first(
         held_out: Cases that must not be seen, with or without labels.
         folder: The model's.
         progress: Told after each step.
+
+    Returns:
+        What belongs beside the model's numbers: that it had less time than planned.
     """
     cases = [replace(case, label=_NO_LABEL) for case in train.cases]
     if plan.unlabeled.value:
@@ -65,7 +68,7 @@ def pretrain_first(
         augment=train.augment,
         seed=train.seed,
     )
-    pretrain(
+    pretrained = pretrain(
         model,
         pictures,
         settings=replace(
@@ -74,13 +77,14 @@ def pretrain_first(
             learning_rate=plan.pretrain_learning_rate.value,
             balance="none",
             layer_decay=None,
-            most_minutes=None,
+            most_minutes=plan.pretrain_most_minutes.value,
             multi_label=False,
         ),
         folder=folder / FOLDER,
         mask_ratio=plan.mask_ratio.value,
         progress=progress,
     )
+    return pretrained.warnings
 
 
 def unlabeled_cases(folder: Path, *, train: PictureDataset, held_out: Sequence[Case]) -> list[Case]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vitrail.errors import PlanError
 from vitrail.models.zoo import ModelSpec, normalizes_over_batch, trained_input
-from vitrail.pipeline.choices import Plan, parse_plan
+from vitrail.pipeline.choices import LIMITS, Plan, parse_plan
 from vitrail.pipeline.facts import Facts
 from vitrail.pipeline.fitting import (
     GOOD_EPOCHS,
@@ -318,11 +318,11 @@ def _limits(trial: Trial) -> dict[str, tuple[object, str]]:
     return {
         name: (
             None if most is None else round(most, 2),
-            "no limit: the epochs were given on the command line" if most is None else why,
+            "no limit: its epochs were given on the command line, or are none"
+            if most is None
+            else why,
         )
-        for name, most in zip(
-            ("most_minutes", "baseline_most_minutes"), trial.most_minutes, strict=True
-        )
+        for name, most in zip(LIMITS, trial.most_minutes, strict=True)
     }
 
 

@@ -311,7 +311,7 @@ def fit_one(
     split = work.folds.each[training.fold]
     train, validation = work.part("train", training), work.part("validation", training)
     held_out = [case for case in cohort if split[case.case_id] != "train"]
-    model = _start(training, plan, train=train, held_out=held_out, progress=progress)
+    model, warnings = _start(training, plan, train=train, held_out=held_out, progress=progress)
     how: Any = {
         "settings": replace(training.settings, multi_label=cohort.multi_label),
         "folder": training.folder,
@@ -322,7 +322,7 @@ def fit_one(
     else:
         result = fit(model, train, validation, **how)
         lora.merge(model)
-    return model, spec, result
+    return model, spec, replace(result, warnings=(*warnings, *result.warnings))
 
 
 def _start(
@@ -332,12 +332,17 @@ def _start(
     train: PictureDataset,
     held_out: Sequence[Case],
     progress: Progress,
-) -> nn.Module:
-    """Build a model as it is before its training: new, from weights, or pretrained here."""
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Build a model as it is before its training: new, from weights, or pretrained here.
+
+    Returns:
+        The model, and what its pretraining has to say beside the numbers.
+    """
+    warnings: tuple[str, ...] = ()
     is_model = training.name == "vit"
     model = build(training.spec, seed=training.seed, pretrained=is_model and plan.pretrained.value)
     if is_model and plan.pretrain.value == "mae":
-        pretrain_first(
+        warnings = pretrain_first(
             model,
             train,
             plan=plan,
@@ -348,7 +353,7 @@ def _start(
         )
     if is_model and plan.lora_rank.value and plan.mode.value != "head":
         lora.adapt(model, rank=plan.lora_rank.value)
-    return model
+    return model, warnings
 
 
 def _told(result: FitResult, model: nn.Module) -> dict[str, object]:

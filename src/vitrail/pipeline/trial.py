@@ -14,7 +14,7 @@ from vitrail.data.cohort import load_cohort
 from vitrail.errors import PlanError, RunFolderError, VitrailError
 from vitrail.models.zoo import build
 from vitrail.pipeline import crossvalidation
-from vitrail.pipeline.choices import Choice, Plan, parse_plan, read_plan
+from vitrail.pipeline.choices import LIMITS, Choice, Plan, parse_plan, read_plan
 from vitrail.pipeline.ledger import require_run
 from vitrail.pipeline.train import Training, Work, fit_one, trainings
 from vitrail.records import Cohort
@@ -37,7 +37,7 @@ _FIXED = frozenset(
         *("data", "seed", "seeds", "folds", "budget_minutes", "expected_minutes", "workers"),
         *("baseline", "baseline_parameters", "baseline_epochs", "baseline_learning_rate"),
         *("model_parameters", "weights", "pretrained", "channels", "mean", "std"),
-        *("explanation", "accept_leakage", "most_minutes", "baseline_most_minutes"),
+        *("explanation", "accept_leakage", *LIMITS),
         "guided",
     }
 )
@@ -208,7 +208,7 @@ def configured(plan: Plan, parameters: Mapping[str, Any]) -> Plan:
     content = plan.model_dump(mode="json")
     inside = dict(content["model_parameters"]["value"])
     unlimited = {"value": None, "reason": "no limit: trials are compared at equal epochs"}
-    content["most_minutes"] = content["baseline_most_minutes"] = unlimited
+    content |= dict.fromkeys(LIMITS, unlimited)
     for name, value in parameters.items():
         if name in content:
             content[name] = {"value": value, "reason": "chosen by vitrail tune"}

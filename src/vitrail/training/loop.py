@@ -310,9 +310,9 @@ class Loop(ABC):
         if self.epochs == self.settings.epochs:
             return ""
         return (
-            f"slower than planned: {self.epochs} epochs in place of {self.settings.epochs}, so as "
-            f"to end within {self.settings.most_minutes:.3g} minutes; their learning rate falls "
-            "sooner (most_minutes in plan.yaml: null waives the limit)"
+            f"{self.stage} slower than planned: {self.epochs} epochs in place of "
+            f"{self.settings.epochs}, so as to end within {self.settings.most_minutes:.3g} "
+            "minutes; their learning rate falls sooner (most_minutes: null in plan.yaml waives it)"
         )
 
     def write_log(self) -> None:

@@ -12,7 +12,7 @@ is kept afterwards is the encoder; the decoder is thrown away::
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,19 @@ _log = logging.getLogger("vitrail")
 _EPSILON = 1e-6
 
 
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """What came of a pretraining.
+
+    Attributes:
+        history: A row of numbers an epoch, the same as in ``log.jsonl``.
+        warnings: Sentences that belong beside the numbers.
+    """
+
+    history: list[Row]
+    warnings: tuple[str, ...]
+
+
 def pretrain(
     model: nn.Module,
     pictures: Dataset[Any],
@@ -45,20 +58,21 @@ def pretrain(
     folder: Path,
     mask_ratio: float = 0.75,
     progress: Progress = no_progress,
-) -> list[Row]:
+) -> Pretrained:
     """Teach a transformer to fill in hidden patches, or go on where an earlier call was cut off.
 
     Args:
         model: A timm ``VisionTransformer``; its encoder is trained in place, its head is left.
         pictures: Items begin with an image [channel, height, width] and anything in the label's
             place, which is not used.
-        settings: The choices; what they say of labels and validation is not used.
+        settings: The choices; what they say of labels and validation is not used. Where the epochs
+            would take longer than ``most_minutes``, there will be fewer.
         folder: Takes ``log.jsonl`` and ``checkpoints/``.
         mask_ratio: Share of the patches that is hidden.
         progress: Told after each step.
 
     Returns:
-        A row of numbers an epoch, the same as in ``log.jsonl``.
+        Its numbers, and whether it was cut short.
 
     Raises:
         InputError: If the model is no plain Vision Transformer.
@@ -78,7 +92,7 @@ def pretrain(
             training = _Pretraining(autoencoder, pictures, settings=settings, folder=folder)
             training.run(stop, progress)
             training.end()
-        return training.history
+        return Pretrained(training.history, tuple(filter(None, [training.shortened])))
 
 
 class MaskedAutoencoder(nn.Module):

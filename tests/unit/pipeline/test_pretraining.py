@@ -61,6 +61,18 @@ def test_pretraining_takes_its_time_from_the_models(facts, machine, cost):
     assert first.expected_minutes.value["total"] <= 1.2
 
 
+def test_pretraining_may_take_its_share_and_a_fifth_more(facts, machine, cost):
+    sized = {"image_size": [96, 96]}
+    first = made(facts, machine, cost, pretrain="mae", choices=sized)
+    assert first.pretrain_most_minutes.value == first.most_minutes.value > 0
+    asked = made(facts, machine, cost, pretrain="mae", choices=sized | {"pretrain_epochs": 3})
+    assert asked.pretrain_most_minutes.value is None
+    assert asked.most_minutes.value == first.most_minutes.value
+    assert made(facts, machine, cost, choices=sized).pretrain_most_minutes.value is None
+    changed = first.model_copy(update={"pretrain_most_minutes": asked.pretrain_most_minutes})
+    assert changed.fingerprint() == first.fingerprint()
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

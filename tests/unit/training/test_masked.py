@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from vitrail.errors import InputError
+from vitrail.training import loop
 from vitrail.training.fit import FitSettings, fit
 from vitrail.training.masked import MaskedAutoencoder, _around, pretrain, to_patches
 
@@ -93,7 +95,8 @@ def test_patches_lie_row_by_row():
 def test_filling_in_is_learned_and_the_head_is_left(tmp_path, toy_model, stripes):
     model = toy_model()
     before, attributes = weights(model), set(vars(model))
-    rows = pretrain(model, stripes, settings=replace(SETTINGS, epochs=25), folder=tmp_path)
+    settings = replace(SETTINGS, epochs=25)
+    rows = pretrain(model, stripes, settings=settings, folder=tmp_path).history
     assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
     after = weights(model)
     assert before.keys() == after.keys()
@@ -129,6 +132,20 @@ def test_pretraining_cut_off_ends_in_the_same_weights(tmp_path, toy_model, strip
         except CutOff:
             assert isinstance(model.patch_drop, nn.Identity)
     assert all(torch.equal(value, weights(model)[name]) for name, value in weights(whole).items())
+
+
+def test_a_pretraining_that_is_slower_than_planned_ends_in_its_time_and_says_so(
+    tmp_path, toy_model, stripes, monkeypatch, caplog
+):
+    minutes = count(step=60.0)
+    monkeypatch.setattr(loop, "perf_counter", lambda: next(minutes))
+    settings = replace(SETTINGS, epochs=20, most_minutes=100.0)  # an epoch of 8 steps takes 16
+    made = pretrain(toy_model(), stripes, settings=settings, folder=tmp_path)
+    assert len(made.history) == 6
+    assert "pretrain slower than planned: 6 epochs in place of 20" in made.warnings[0]
+    assert made.warnings[0] in caplog.text
+    again = pretrain(toy_model(), stripes, settings=settings, folder=tmp_path)
+    assert again == made  # ended, and said again
 
 
 def test_a_pretrained_encoder_is_then_trained_as_any(tmp_path, toy_model, toy_data, stripes):
