@@ -19,11 +19,19 @@ from vitrail.training.objective import Classification
 from vitrail.training.predict import predict
 from vitrail.training.settings import FitResult, FitSettings
 from vitrail.training.step import Stepper
-from vitrail.training.subject import balance, fingerprint, labels_of, num_classes_of, size
+from vitrail.training.subject import (
+    balance,
+    clusters_of,
+    fingerprint,
+    labels_of,
+    num_classes_of,
+    size,
+)
 from vitrail.training.validation import (
     Scores,
     indistinguishable_from,
     rank,
+    standard_error,
     suspicions,
     validation_scores,
 )
@@ -49,7 +57,7 @@ def fit(  # noqa: PLR0917, the agreed seam: what is trained, on what, how
             device, with the weights of the best epoch.
         train: Items begin with an image [channel, height, width] and a label (an index, or a row of
             zeros and ones). ``set_epoch(epoch)`` is called where there is one; ``labels`` and
-            ``cases`` are used where they are.
+            ``cases`` are used where they are, the latter for names, patients and groups.
         validation: As ``train``; chooses the best epoch and nothing else.
         settings: The choices.
         folder: Takes ``log.jsonl`` and ``checkpoints/``.
@@ -91,7 +99,7 @@ class _Training(Loop):
         folder: Path,
     ) -> None:
         self.model, self.validation = model, validation
-        self.y_true = labels_of(validation)
+        self.y_true, self.clusters = labels_of(validation), clusters_of(validation)
         self.num_classes = num_classes_of(model, train, settings=settings)
         self.best_epoch = 0
         self.best: dict[str, Tensor] = {}
@@ -126,7 +134,11 @@ class _Training(Loop):
 
     def close_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, save, and write the log."""
-        scores = validation_scores(self.y_true, self.validate())
+        probabilities = self.validate()
+        scores = validation_scores(self.y_true, probabilities)
+        scores["standard_error"] = standard_error(
+            self.metric(scores), self.y_true, probabilities, clusters=self.clusters
+        )
         row = self.close(scores)
         if self.is_best(row):
             self.best_epoch = self.epochs_done
@@ -142,7 +154,7 @@ class _Training(Loop):
         if not self.best_epoch:
             return True
         metric = self.metric(row)
-        least = indistinguishable_from(self.history, metric, y_true=self.y_true)
+        least = indistinguishable_from(self.history, metric)
         before = self.history[self.best_epoch - 1]
         return rank(row, metric, least=least) > rank(before, metric, least=least)
 

@@ -120,8 +120,9 @@ class FitResult:
         best_epoch: Counted from 1; the model holds this epoch's weights.
         metric: What it was chosen by, on validation cases.
         history: One row an epoch, the same as in ``log.jsonl``: ``epoch``, ``train_loss``,
-            ``validation_loss``, the metrics, ``learning_rate``, ``images_per_s``, ``seconds`` and
-            ``waiting_share`` (share of the time in which the loop waited for pictures).
+            ``validation_loss``, the metrics, ``standard_error`` of the one that chooses (over
+            patients or groups; None of a loss), ``learning_rate``, ``images_per_s``, ``seconds``
+            and ``waiting_share`` (share of the time in which the loop waited for pictures).
         seconds: Time of all epochs, over all sittings.
         warnings: Sentences that belong beside the numbers.
     """

@@ -42,6 +42,21 @@ def names_of(dataset: Dataset[Any], indices: list[int]) -> list[str]:
     return [str(index) if cases is None else cases[index].case_id for index in indices]
 
 
+def clusters_of(dataset: Dataset[Any]) -> list[str]:
+    """Name what each case comes from: its patient, else its group, else itself."""
+    cases = getattr(dataset, "cases", None)
+    if cases is None:
+        return names_of(dataset, list(range(size(dataset))))
+    return [
+        f"patient {case.patient_id}"
+        if case.patient_id
+        else f"group {case.group}"
+        if case.group
+        else f"case {case.case_id}"
+        for case in cases
+    ]
+
+
 def num_classes_of(model: nn.Module, train: Dataset[Any], *, settings: FitSettings) -> int:
     """Run one case through the model, and check that model, data and settings fit each other.
 

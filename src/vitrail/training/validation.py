@@ -1,17 +1,19 @@
 """How good an epoch is on the validation cases, and what looks wrong with a training.
 
-A hundred validation cases tell an area under the ROC curve to about .05. The largest of many such
-areas is mostly the luckiest, and often an early one. So areas within one standard error of the
-largest count as equal (the one-standard-error rule), and among those epochs the validation loss
-decides: it is a proper score, and it varies less than ranks do.
+A hundred validation cases tell an area under the ROC curve to about .05, and hundred slices of ten
+patients to less. The largest of many such areas is mostly the luckiest, and often an early one. So
+areas within one standard error of the largest count as equal (the one-standard-error rule), and
+among those epochs the validation loss decides: it is a proper score, and it varies less than ranks
+do. The error is that of drawing patients (groups, where patients are unknown), not slices.
 """
 
 from collections.abc import Sequence
 from math import isnan, log
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
 Scores = dict[str, float | int | None]
@@ -62,48 +64,98 @@ def _area(positive: np.ndarray, score: np.ndarray) -> float:
     return float((rankdata(score)[positive].sum() - ups * (ups + 1) / 2) / (ups * downs))
 
 
-def indistinguishable_from(
-    history: Sequence[Scores], metric: str, *, y_true: Int[np.ndarray, "case *label"]
-) -> float:
+def indistinguishable_from(history: Sequence[Scores], metric: str) -> float:
     """Return the smallest value that the validation cases cannot tell from the largest so far.
 
     Args:
-        history: The epochs so far.
+        history: The epochs so far, each with the ``standard_error`` of its value; None where it
+            cannot be known.
         metric: ``loss`` or the name of a score.
-        y_true: Of the validation cases, as for `validation_scores`.
 
     Source:
-        hastie2009, section 7.10 (the rule); hanley1982, equation 2 (the error of an area).
+        hastie2009, section 7.10.
 
     Differs:
-        The rule is between epochs of one training, not between sizes of a model. Of several
-        classes the errors are averaged, as if they were one error. Cases count as independent.
+        The rule is between epochs of one training, not between sizes of a model.
     """
-    values = [float(one) for row in history if (one := row.get(metric)) is not None]
-    if not values:
-        return float("-inf")
-    top = max(values)
-    return top - standard_error(top, metric, y_true=y_true)
+    values = [
+        (float(value), row.get("standard_error", 0.0))
+        for row in history
+        if (value := row.get(metric)) is not None
+    ]
+    top, error = max(values, default=(float("-inf"), 0.0), key=itemgetter(0))
+    return top - (float("inf") if error is None else error)
 
 
-def standard_error(value: float, metric: str, *, y_true: Int[np.ndarray, "case *label"]) -> float:
-    """Return the standard error of a score by its value and the number of cases.
+def standard_error(
+    metric: str,
+    y_true: Int[np.ndarray, "case *label"],
+    probabilities: Float[np.ndarray, "case class"],
+    *,
+    clusters: Sequence[str],
+) -> float | None:
+    """Return the standard error of a score over draws of clusters; None where it is not defined.
+
+    A score is near enough a sum over the cases of what each adds to it. What the cases of a cluster
+    add counts as one number, so that cases alike are not taken for many.
+
+    Args:
+        metric: ``roc_auc_score`` or ``balanced_accuracy_score``; a loss has none here.
+        y_true: As for `validation_scores`.
+        probabilities: Of each class.
+        clusters: Of each case: who or what it comes from.
+
+    Source:
+        delong1988, equations 4 to 6 (what a case adds to an area); obuchowski1997 (clusters).
+
+    Differs:
+        Of several classes, what a case adds to the mean of their areas. The sums are centered as
+        one sample of clusters, so that the covariance between the classes' cases is in them.
 
     Example:
-        >>> y_true = np.repeat([0, 1], 59)
-        >>> round(standard_error(0.8, "roc_auc_score", y_true=y_true), 3)
-        0.041
+        Each case once, and the same cases as two pictures each of the same patients:
+
+        >>> y_true, score = np.array([0, 0, 0, 1, 1, 1]), np.array([0.1, 0.4, 0.6, 0.3, 0.7, 0.9])
+        >>> both, names = np.stack([1 - score, score], 1), list("abcdef")
+        >>> once = standard_error("roc_auc_score", y_true, both, clusters=names)
+        >>> y_true, both, names = np.tile(y_true, 2), np.tile(both, (2, 1)), names * 2
+        >>> twice = standard_error("roc_auc_score", y_true, both, clusters=names)
+        >>> round(once, 3), round(twice, 3)
+        (0.222, 0.222)
     """
-    truth = y_true if y_true.ndim == 2 else np.eye(int(y_true.max()) + 1, dtype=int)[y_true]
-    ups = truth.sum(axis=0)
-    ups = ups[ups > 0]
-    if metric == "balanced_accuracy_score":
-        return float(np.sqrt((value * (1 - value) / ups).sum()) / len(ups))
-    downs = len(truth) - ups
-    both, neither = value / (2 - value), 2 * value**2 / (1 + value)
-    variance = value * (1 - value)
-    variance = variance + (ups - 1) * (both - value**2) + (downs - 1) * (neither - value**2)
-    return float(np.sqrt((variance / (ups * downs)).clip(0)).mean())
+    members = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    count = int(members.max()) + 1
+    several = y_true.ndim == 2
+    truth = (y_true if several else np.eye(probabilities.shape[1])[y_true]).astype(bool)
+    added = []
+    if metric == "roc_auc_score" and truth.any(axis=0).all() and not truth.all(axis=0).any():
+        added = [_placements(truth[:, k], probabilities[:, k]) for k in range(truth.shape[1])]
+    elif metric == "balanced_accuracy_score" and not several:
+        hit = probabilities.argmax(axis=1) == y_true
+        added = [_hits(truth[:, k], hit) for k in np.flatnonzero(truth.any(axis=0))]
+    if count < 2 or not added:
+        return None
+    sums = np.bincount(members, np.mean(added, axis=0))
+    return float(np.sqrt(count / (count - 1) * (sums**2).sum()))
+
+
+def _placements(
+    positive: Bool[np.ndarray, " case"], score: Float[np.ndarray, " case"]
+) -> Float[np.ndarray, " case"]:
+    """Tell what each case adds to the area: how its own place differs from its side's mean."""
+    added = rankdata(score)
+    for side in (positive, ~positive):
+        added[side] -= rankdata(score[side])
+        added[side] = (added[side] - added[side].mean()) / (side.sum() * (~side).sum())
+    added[~positive] *= -1
+    return added
+
+
+def _hits(
+    of_class: Bool[np.ndarray, " case"], hit: Bool[np.ndarray, " case"]
+) -> Float[np.ndarray, " case"]:
+    """Tell what each case adds to the share of a class that is recognized."""
+    return of_class * (hit - hit[of_class].mean()) / of_class.sum()
 
 
 def rank(scores: Scores, metric: str, *, least: float) -> tuple[bool, float]:
