@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from vitrail.data.audit import audit
 from vitrail.data.augment import preset
-from vitrail.data.cohort import read_manifest
 from vitrail.data.loader import PictureDataset
+from vitrail.data.manifest import read_manifest
 from vitrail.data.phantom import chest_slices
 from vitrail.data.split import clusters, make_split
 from vitrail.models.zoo import SMALL_VIT, ModelSpec, build

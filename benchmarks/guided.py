@@ -21,8 +21,8 @@ from sklearn.metrics import roc_auc_score
 
 from vitrail.cli import app
 from vitrail.data.augment import preset
-from vitrail.data.cohort import read_manifest
 from vitrail.data.folds import make_folds
+from vitrail.data.manifest import read_manifest
 from vitrail.data.stacks import VolumeDataset
 from vitrail.data.thorax import chest_volumes
 from vitrail.guided.dataset import GuidedDataset, MapScale

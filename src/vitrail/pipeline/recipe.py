@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save
 
 from vitrail.data.catalog import find
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
 from vitrail.data.deal import chosen, deal, write_list
 from vitrail.data.histology import tissue_tiles
+from vitrail.data.manifest import read_manifest
 from vitrail.data.phantom import chest_slices
 from vitrail.data.thorax import chest_volumes
 from vitrail.errors import InputError, RunFolderError

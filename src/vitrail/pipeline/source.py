@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from vitrail.data.arrays import is_arrays, read_arrays
 from vitrail.data.catalog import named_like
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
 from vitrail.data.huggingface import is_dataset, read_dataset
+from vitrail.data.manifest import read_manifest
 from vitrail.data.unpack import MANIFEST, ORIGIN, unpack
 from vitrail.errors import RunFolderError
 from vitrail.records import Cohort, Progress, no_progress

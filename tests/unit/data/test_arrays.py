@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vitrail.data.arrays import is_arrays, read_arrays
-from vitrail.data.cohort import read_manifest
+from vitrail.data.manifest import read_manifest
 from vitrail.data.raster import read_stored
 from vitrail.data.unpack import unpack
 from vitrail.errors import DataError, UnreadableFileError

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vitrail.data.audit import audit, from_json
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
 from vitrail.data.duplicates import (
     difference_hash,
     find_duplicates,
@@ -15,6 +15,7 @@ from vitrail.data.duplicates import (
     near_pairs,
     placements,
 )
+from vitrail.data.manifest import read_manifest
 from vitrail.data.shortcuts import FAMILIES, audit_shortcuts
 from vitrail.errors import DataError, LeakageError
 from vitrail.records import join_labels

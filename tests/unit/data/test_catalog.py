@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from vitrail.data.catalog import cards, find, named_like, recognize
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
+from vitrail.data.manifest import read_manifest
 from vitrail.errors import InputError
 from vitrail.records import Case, Cohort
 

@@ -2,13 +2,8 @@ import shutil
 
 import pytest
 
-from vitrail.data.cohort import (
-    load_cohort,
-    read_folder,
-    read_manifest,
-    with_several_labels,
-    write_cohort,
-)
+from vitrail.data.cohort import load_cohort, read_folder, with_several_labels, write_cohort
+from vitrail.data.manifest import read_manifest
 from vitrail.errors import DataError, ManifestError, RunFolderError
 
 

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from vitrail.data.cohort import read_manifest
 from vitrail.data.histology import TISSUES, tissue_tiles
+from vitrail.data.manifest import read_manifest
 from vitrail.data.raster import read_stored
 from vitrail.errors import InputError
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from vitrail.data import extras
-from vitrail.data.cohort import read_manifest
 from vitrail.data.huggingface import is_dataset, read_dataset
+from vitrail.data.manifest import read_manifest
 from vitrail.data.unpack import unpack
 from vitrail.errors import DataError, MissingExtraError, UnreadableFileError
 

@@ -5,7 +5,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
+from vitrail.data.manifest import read_manifest
 from vitrail.data.patients import with_patients, without_placeholders
 from vitrail.errors import DataError, InputError
 from vitrail.records import Case, Cohort

@@ -5,7 +5,8 @@ from scipy.ndimage import binary_dilation
 
 from vitrail.data import phantom
 from vitrail.data.audit import audit
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
+from vitrail.data.manifest import read_manifest
 from vitrail.data.phantom import chest_slices
 from vitrail.errors import InputError
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vitrail.data.audit import audit
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
+from vitrail.data.manifest import read_manifest
 from vitrail.data.scan import find_scans, is_scan, read_scan, scan_name
 from vitrail.data.thorax import chest_volumes
 from vitrail.data.volume import Volume, write_nifti

@@ -6,10 +6,11 @@ from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
 from vitrail.data.audit import audit, find_leaks
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
 from vitrail.data.features import HEADER_FAMILIES, encode_headers
 from vitrail.data.folds import make_folds
 from vitrail.data.header import header_features
+from vitrail.data.manifest import read_manifest
 from vitrail.data.shortcuts import audit_shortcuts
 from vitrail.data.split import clusters
 from vitrail.data.traps import KINDS, identity_patients, planted_shortcut

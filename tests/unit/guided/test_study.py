@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from vitrail.data.cohort import read_manifest
+from vitrail.data.manifest import read_manifest
 from vitrail.data.thorax import chest_volumes
 from vitrail.guided import maps
 from vitrail.guided.arms import choose_arms

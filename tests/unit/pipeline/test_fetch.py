@@ -13,7 +13,8 @@ from PIL import Image
 
 from vitrail.data import fetch as downloads
 from vitrail.data.catalog import Card, RemoteFile
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
+from vitrail.data.manifest import read_manifest
 from vitrail.errors import DataError, InputError
 from vitrail.pipeline import fetch as verbs
 

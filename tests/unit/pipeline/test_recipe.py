@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from vitrail.cli import app
 from vitrail.data.catalog import find
-from vitrail.data.cohort import read_folder, read_manifest
+from vitrail.data.cohort import read_folder
 from vitrail.data.deal import deal, write_list
+from vitrail.data.manifest import read_manifest
 from vitrail.errors import DataError, InputError
 from vitrail.pipeline.figure import FIGURES
 from vitrail.pipeline.recipe import Source, prepare, show_recipe
