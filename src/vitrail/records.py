@@ -309,6 +309,7 @@ class Evaluation:
         calibrated: Like ``sets``: the probability metrics after temperature scaling.
         vector_scaled: Like ``sets``: the probability metrics after vector scaling.
         subgroups: ``subgroups[column][model]``: the ``groups`` and the largest ``gap``.
+        external_subgroups: The same of the external set, where it has such columns.
         aggregation: How images rolled up to patients; empty where they did not.
         by_class: ``by_class[split][model][class]``: the metrics of each class against the rest, or
             of each label, where there are more than two.
@@ -330,6 +331,9 @@ class Evaluation:
     operating_points: Mapping[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
     calibrated: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     subgroups: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)
+    external_subgroups: Mapping[str, Mapping[str, Mapping[str, object]]] = field(
+        default_factory=dict
+    )
     aggregation: str = ""
     by_class: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]] = field(
         default_factory=dict

@@ -1,6 +1,7 @@
 """Volumes through every verb: DICOM series with masks in, a report and maps over the scans out."""
 
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -13,7 +14,7 @@ from vitrail.data.cohort import load_cohort
 from vitrail.data.scan import read_scan
 from vitrail.data.thorax import chest_volumes
 from vitrail.data.volume import read_image, require_same_grid
-from vitrail.runfolder import RunFolder, read_json
+from vitrail.runfolder import RunFolder, read_csv, read_json
 
 pytestmark = pytest.mark.journey
 
@@ -110,6 +111,21 @@ def test_one_scan_without_labels_is_described(run, tmp_path):
     assert row["shape"] == [12, 40, 40]
     assert row["modality"] == "CT"
     assert len(list((tmp_path / "look" / "pictures").iterdir())) == 1
+
+
+def test_folders_of_series_a_class_are_an_external_set(run, tmp_path):
+    listed = chest_volumes(
+        tmp_path / "drawn", cases=6, seed=8, shape=(12, 40, 40), spacing_mm=(5.0, 5.0, 5.0)
+    )
+    other = tmp_path / "other"
+    for row in read_csv(listed):
+        for key, folder in (("path", other), ("mask", other / "masks")):
+            place = folder / row["label"] / Path(row[key]).name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (listed.parent / row[key]).rename(place)
+    succeed("evaluate", run.root, "--external", other)
+    found = read_json(run.evaluation)["sets"]["external"]
+    assert {one["accuracy"]["n"] for one in found.values()} == {6}
 
 
 @pytest.mark.shared

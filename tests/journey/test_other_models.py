@@ -3,6 +3,8 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -155,8 +157,43 @@ def test_an_external_set_may_be_a_file_of_pictures(run, tmp_path):
     openings = succeed("evaluate", run.root, "--external", source)["openings"]
     after = json.loads(run.evaluation.read_text())
     assert after["sets"]["external"]["vit"]["accuracy"]["n"] == 20
-    assert len(list(run.external.rglob("*.png"))) == 20
     assert succeed("evaluate", run.root, "--external", source)["openings"] == openings + 1
+
+
+def test_an_external_set_may_be_a_data_set_of_hugging_face(run, tmp_path):
+    drawn = sorted(draw(tmp_path / "other", cases=20, seed=3).rglob("*.png"))
+    table = {
+        "image": [{"bytes": path.read_bytes(), "path": path.name} for path in drawn],
+        "label": [path.parent.name for path in drawn],
+    }
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    pq.write_table(pa.table(table), tmp_path / "set" / "data" / "test-00000-of-00001.parquet")
+    succeed("evaluate", run.root, "--external", tmp_path / "set")
+    after = json.loads(run.evaluation.read_text())
+    assert after["sets"]["external"]["vit"]["accuracy"]["n"] == 20
+
+
+def test_an_external_manifest_gives_its_own_subgroups(run, tmp_path):
+    before = json.loads(run.evaluation.read_text())
+    drawn = sorted(draw(tmp_path / "other", cases=24, seed=4).rglob("*.png"))
+    rows = [
+        f"{path.relative_to(tmp_path)},{path.parent.name},{['north', 'south'][place % 2]},"
+        f"{'fm'[place // 2 % 2]},{20 + place * 2}"
+        for place, path in enumerate(drawn)
+    ]
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("\n".join(["path,label,site,sex,age", *rows]))
+    succeed("evaluate", run.root, "--external", tmp_path, "--manifest", manifest)
+    after = json.loads(run.evaluation.read_text())
+    assert after["subgroups"] == before["subgroups"]
+    found = after["external_subgroups"]
+    assert {name: set(models["vit"]["groups"]) for name, models in found.items()} == {
+        "site": {"north", "south"},
+        "sex": {"f", "m"},
+        "age": {"18 to 39", "40 to 59", "60 to 79"},
+    }
+    succeed("report", run.root)
+    assert "Vision Transformer by sex, external set" in run.report.read_text()
 
 
 def test_an_external_set_of_other_classes_is_refused(run, tmp_path):

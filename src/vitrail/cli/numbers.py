@@ -162,17 +162,21 @@ def compare(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where compare.json and compare.html go.")
     ] = Path(),
+    throughput: Annotated[
+        bool, typer.Option("--throughput", help="Time the models, side by side on test pictures.")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Set runs on the same test cases side by side.
 
-    Reads the run folders only; runs that were tested on other cases are refused. Writes
-    compare.json and compare.html, with paired differences.
+    Reads the run folders only (with --throughput also the pictures); runs that were tested on
+    other cases are refused. Writes compare.json and compare.html, with paired differences.
 
     Example: `vitrail compare run1 run2 --out both`
     """
     with speaking(as_json=as_json, debug=debug, out=None) as (progress, show):
         from vitrail.pipeline.compare import compare as verb
 
-        show(verb([RunFolder(run) for run in runs], out=out, progress=progress))
+        folders = [RunFolder(run) for run in runs]
+        show(verb(folders, out=out, timed=throughput, progress=progress))

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -156,6 +157,7 @@ def evaluate(
         operating_points=_points(levels),
         calibrated=headline.calibrated,
         subgroups=_subgroups(images, plan),
+        external_subgroups=_subgroups(images, plan, part="external"),
         aggregation=str(plan.roll_up) if rolls else "",
         by_class=of_labels(levels) if several else of_classes(headline, classes),
         uncertainty={} if several else uncertainty(headline, classes, risk=plan.risk),
@@ -255,17 +257,23 @@ def _points(levels: Mapping[str, Level]) -> dict[str, tuple[Mapping[str, object]
 
 
 def _subgroups(
-    images: Mapping[str, Level], plan: AnalysisPlan
+    images: Mapping[str, Level], plan: AnalysisPlan, *, part: str = ""
 ) -> dict[str, dict[str, Mapping[str, object]]]:
-    """Measure every model in every group of every column, image by image."""
-    return {
-        f"{column}, {name}" if name else column: {
-            model: subgroup(own, groups, how=level.how)
-            for model, own in by_model(level.runs.get(level.compared, ())).items()
-        }
-        for column, groups in plan.subgroups.items()
-        for name, level in images.items()
-    }
+    """Measure every model in every group of every column, image by image.
+
+    Args:
+        images: The tasks.
+        plan: Holds the groups.
+        part: The set; the compared one by default.
+    """
+    found: dict[str, dict[str, Mapping[str, object]]] = {}
+    for (column, groups), (name, level) in product(plan.subgroups.items(), images.items()):
+        runs = level.runs.get(part or level.compared, ())
+        if any(groups.get(case) for run in runs for case in run.case_ids):
+            found[f"{column}, {name}" if name else column] = {
+                model: subgroup(own, groups, how=level.how) for model, own in by_model(runs).items()
+            }
+    return found
 
 
 def count_opening(previous: Mapping[str, Any] | None) -> int:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast, get_args
 
@@ -12,7 +12,7 @@ from vitrail.evaluation.subgroup import age_band
 from vitrail.evaluation.unit import RollUp
 from vitrail.metrics.decision import OperatingPoint, Rule
 from vitrail.pipeline.crossvalidation import Folds
-from vitrail.records import Cohort
+from vitrail.records import Case, Cohort
 from vitrail.runfolder import RunFolder, read_json
 
 _ROLL_UPS = ("mean", "max", "top", "vote")
@@ -105,16 +105,16 @@ def analysis(
             name for case in cohort if case.case_id in folds.trained for name in case.labels
         ),
         shortcuts=audit["shortcuts"],
-        subgroups=_groups(cohort),
+        subgroups=groups_of(cohort),
         test_openings=openings,
         configurations_tried=_configurations(run),
     )
 
 
-def _groups(cohort: Cohort) -> dict[str, dict[str, str]]:
+def groups_of(cases: Iterable[Case]) -> dict[str, dict[str, str]]:
     """Find the groups that cases can be told apart by: column → case → group."""
     columns: dict[str, dict[str, str]] = {}
-    for case in cohort:
+    for case in cases:
         for name, value in {"site": case.site, **case.attributes}.items():
             group = age_band(value) if name == "age" else value
             if group:

@@ -8,6 +8,8 @@ from vitrail.data.cohort import load_cohort
 from vitrail.data.split import analysis_unit, load_split
 from vitrail.evaluation.compare import compare_runs
 from vitrail.evaluation.table import read_predictions
+from vitrail.pipeline.throughput import sentences as throughput_sentences
+from vitrail.pipeline.throughput import throughput
 from vitrail.records import Predictions, Progress, no_progress
 from vitrail.report.compare import build, names_of
 from vitrail.runfolder import RunFolder, read_json, write_json, write_text
@@ -18,6 +20,7 @@ def compare(
     *,
     out: Path,
     seed: int = 0,
+    timed: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Write ``compare.json`` and ``compare.html`` into ``out``.
@@ -27,11 +30,12 @@ def compare(
             Patients, groups and the positive class are those of the first.
         out: Folder of the two files.
         seed: Of the bootstrap.
+        timed: Whether the models label test pictures in turn, so as to compare their speed.
         progress: Told as the resamples go by.
 
     Raises:
         InputError: If there are fewer than two runs, or one is given twice.
-        RunFolderError: If a run was not evaluated.
+        RunFolderError: If a run was not evaluated, or is timed and was not trained.
         DataError: If runs were tested on other cases.
     """
     names = names_of(runs)
@@ -48,10 +52,13 @@ def compare(
         seed=seed,
         progress=progress,
     )
+    if timed:
+        content["throughput"] = throughput(dict(zip(names, runs, strict=True)), progress=progress)
     record, page = out / "compare.json", out / "compare.html"
     write_json(record, content)
     write_text(page, build(runs, compared=record))
     said = [one["sentence"] for one in content["comparisons"]] + content["warnings"]
+    said += throughput_sentences(content["throughput"]) if timed else []
     return {"compare": str(record), "report": str(page), "summary": [*said, f"report: {page}"]}
 
 

@@ -19,7 +19,7 @@ from vitrail.evaluation.evaluate import to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
-from vitrail.pipeline.analysis import Asked, analysis
+from vitrail.pipeline.analysis import Asked, analysis, groups_of
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.evaluate import evaluate, predict_cases, previous, sentences
 from vitrail.pipeline.ledger import Result, entries, stage
@@ -137,7 +137,10 @@ def _evaluate(
         unit=analysis_unit(case for case in own if case.case_id in folds.tested),
         positive_class=asked.positive_class,
         seed=plan.seed.value,
-        plan=analysis(run, own, folds=folds, openings=before["test_openings"], asked=asked),
+        plan=replace(
+            analysis(run, own, folds=folds, openings=before["test_openings"], asked=asked),
+            subgroups=groups_of(cases),
+        ),
         progress=progress,
     )
     content = _beside(before, to_json(evaluation), doubts=doubts)
@@ -161,6 +164,7 @@ def _beside(
         for name in ("sets", "image_level", "calibrated", "vector_scaled", "by_class", "curves")
         if "external" in found[name]
     }
+    parts["external_subgroups"] = found["external_subgroups"]
     doubted = [f"External set: {doubt}." for doubt in doubts]
     said = dict.fromkeys([*own["warnings"], *found["warnings"], *doubted])
     return {**own, **parts, "warnings": list(said)}

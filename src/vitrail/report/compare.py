@@ -9,9 +9,10 @@ from vitrail.report import figures
 from vitrail.report.charts import QUIET, drawn
 from vitrail.report.contents import Contents, Object, read
 from vitrail.report.curves import Subject, curve_figures
+from vitrail.report.differences import comparison, comparisons, comparisons_csv
 from vitrail.report.disagreement import disagreement
+from vitrail.report.headline import Headline, metrics_table
 from vitrail.report.page import hashes, panes, templates, title
-from vitrail.report.results import Headline, comparison, comparisons, comparisons_csv, metrics_table
 from vitrail.report.sentences import HEADLINE, unit
 from vitrail.report.tables import choices, interval, metric_name, model_name, number
 from vitrail.runfolder import RunFolder, read_json
@@ -65,6 +66,8 @@ def build(runs: Sequence[RunFolder], *, compared: Path | None = None) -> str:
             warnings=record.get("warnings", ()),
             unit=first.evaluation["unit"],
             table=side_by_side(named),
+            throughput=record.get("throughput"),
+            own={run: name(run) for run in named},
             curves=curve_figures(_subjects(named)),
             comparisons=comparisons(stated, name=name),
             comparisons_csv=comparisons_csv(stated),

@@ -7,9 +7,9 @@ from typing import Any
 
 from vitrail.report.charts import Figure
 from vitrail.report.contents import Contents, Object, read_object
+from vitrail.report.differences import comparison
 from vitrail.report.figures import bars, nice_axis
 from vitrail.report.gallery import Card, Gallery
-from vitrail.report.results import comparison
 from vitrail.report.tables import csv_address, interval, number
 
 _METRIC, _GUIDED = "roc_auc_score", "guided"

@@ -13,7 +13,17 @@ from PIL import Image
 
 from vitrail.color import colorize
 from vitrail.records import label_names
-from vitrail.report import charts, curves, figures, payload, results, sentences, tables
+from vitrail.report import (
+    charts,
+    curves,
+    differences,
+    figures,
+    payload,
+    results,
+    sentences,
+    subgroup,
+    tables,
+)
 from vitrail.report import checklist as checklists
 from vitrail.report import guided as guides
 from vitrail.report import trust as trusts
@@ -102,11 +112,13 @@ def _numbers(contents: Contents) -> dict[str, Any]:
         "side_tables": results.side_tables(contents),
         "operating_points": results.operating_points(contents),
         "curves": curves.curve_figures(results.subjects(contents)),
-        "comparisons": results.comparisons(contents.evaluation.get("comparisons") or ()),
-        "comparisons_csv": results.comparisons_csv(contents.evaluation.get("comparisons") or ()),
+        "comparisons": differences.comparisons(contents.evaluation.get("comparisons") or ()),
+        "comparisons_csv": differences.comparisons_csv(
+            contents.evaluation.get("comparisons") or ()
+        ),
         "external": results.external_sets(contents),
         "confusions": charts.confusions(contents),
-        "subgroups": results.subgroups(contents),
+        "subgroups": subgroup.subgroups(contents.evaluation.get("subgroups") or {}),
         "openings": results.openings(contents),
         "prevalence": results.prevalence(contents),
         "deciding": results.deciding(contents),

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from vitrail.report.contents import BASELINE, Contents, Object
-from vitrail.report.results import OWN_SETS, comparison
+from vitrail.report.differences import comparison
+from vitrail.report.results import OWN_SETS
 from vitrail.report.tables import interval, lower_is_better, metric_name, model_name, number, signed
 
 HEADLINE = ("roc_auc_score", "balanced_accuracy", "balanced_accuracy_score", "accuracy")

@@ -7,7 +7,7 @@ from typing import Any
 from vitrail.report.charts import QUIET, Figure
 from vitrail.report.contents import Contents, Object
 from vitrail.report.figures import UNIT, Axis, Series, bars, chart, nice_axis
-from vitrail.report.results import Headline, metrics_table
+from vitrail.report.headline import Headline, metrics_table
 from vitrail.report.tables import csv_address, interval, number, plain
 
 _SHOWN = 3

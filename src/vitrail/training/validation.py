@@ -143,7 +143,7 @@ def _placements(
     positive: Bool[np.ndarray, " case"], score: Float[np.ndarray, " case"]
 ) -> Float[np.ndarray, " case"]:
     """Tell what each case adds to the area: how its own place differs from its side's mean."""
-    added = rankdata(score)
+    added: Float[np.ndarray, " case"] = rankdata(score)
     for side in (positive, ~positive):
         added[side] -= rankdata(score[side])
         added[side] = (added[side] - added[side].mean()) / (side.sum() * (~side).sum())
@@ -155,7 +155,8 @@ def _hits(
     of_class: Bool[np.ndarray, " case"], hit: Bool[np.ndarray, " case"]
 ) -> Float[np.ndarray, " case"]:
     """Tell what each case adds to the share of a class that is recognized."""
-    return of_class * (hit - hit[of_class].mean()) / of_class.sum()
+    added: Float[np.ndarray, " case"] = of_class * (hit - hit[of_class].mean()) / of_class.sum()
+    return added
 
 
 def rank(scores: Scores, metric: str, *, least: float) -> tuple[bool, float]:

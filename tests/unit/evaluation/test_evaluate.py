@@ -176,6 +176,19 @@ def test_the_largest_gap_between_subgroups_is_named(predict, alone):
     assert told["groups"]["a"]["roc_auc_score"].n == 60
 
 
+def test_the_external_set_has_subgroups_of_its_own(predict, alone):
+    blocks = [predict("vit", split) for split in ("validation", "test")]
+    outside = replace(predict("vit", "test", num_cases=60), split="external")
+    outside = replace(outside, case_ids=tuple(f"external/{name}" for name in outside.case_ids))
+    scanner = {name: "ab"[place % 2] for place, name in enumerate(outside.case_ids)}
+    blocks.append(outside)
+    plan = AnalysisPlan(subgroups={"scanner": scanner})
+    found = evaluate(blocks, clusters=alone(blocks), unit="image", plan=plan, resamples=50)
+    assert found.subgroups == {}
+    groups = found.external_subgroups["scanner"]["vit"]["groups"]
+    assert {name: one["accuracy"].n for name, one in groups.items()} == {"a": 30, "b": 30}
+
+
 def test_patients_with_images_of_several_classes_are_measured_by_image_and_said(predict):
     block = predict()
     clusters = {name: str(place // 4) for place, name in enumerate(block.case_ids)}

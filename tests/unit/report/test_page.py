@@ -15,7 +15,7 @@ import pytest
 from vitrail.errors import InputError, RunFolderError
 from vitrail.evaluation.evaluate import AnalysisPlan, evaluate, to_json
 from vitrail.evaluation.table import read_predictions
-from vitrail.report import results
+from vitrail.report import subgroup
 from vitrail.report.gallery import MOST_CASES
 from vitrail.report.page import build
 from vitrail.report.tables import number
@@ -155,7 +155,7 @@ def assert_subgroups_are_the_records(page, subgroups):
     for table, groups in zip(tables, records, strict=True):
         rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)<td>(\d+)</td></tr>', table, re.S)
         for (name, cells, n), (group, metrics) in zip(rows, groups.items(), strict=True):
-            stated = [metrics[metric] for metric in results._SUBGROUP_METRICS]
+            stated = [metrics[metric] for metric in subgroup.SHOWN]
             assert (name, int(n)) == (group, stated[0]["n"])
             for cell, one in zip(re.findall(r"<td>(.*?)</td>", cells, re.S), stated, strict=True):
                 found = re.findall(r"\N{MINUS SIGN}?\d+\.\d{3}|not defined", cell)
@@ -460,6 +460,21 @@ def test_an_external_set_has_its_own_section(make_run):
     page = build(run)
     assert "Cases from elsewhere: hospital B" in text_of(page)
     assert "was not measured" not in text_of(page)
+    assert Tags(page).open == []
+
+
+def test_the_subgroups_of_an_external_set_stand_in_its_section(make_run):
+    run = make_run(cases=24)
+    evaluation = read_json(run.evaluation)
+    for key in ("sets", "curves"):
+        evaluation[key]["external"] = evaluation[key]["test"]
+    (column,) = evaluation["subgroups"]
+    evaluation["external_subgroups"] = {"scanner": evaluation["subgroups"][column]}
+    write_json(run.evaluation, evaluation)
+    page = build(run)
+    section = re.search(r'<section id="external".*?</section>', page, re.S)[0]
+    assert "Vision Transformer by scanner, external set. Largest gap" in section
+    assert 'download="external-subgroups-scanner-vit.csv"' in section
     assert Tags(page).open == []
 
 
