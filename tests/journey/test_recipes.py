@@ -7,6 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vitrail.cli import app
+from vitrail.report.tables import number
 from vitrail.runfolder import RunFolder, read_json
 
 pytestmark = pytest.mark.journey
@@ -68,7 +69,15 @@ def test_the_head_of_deit(tmp_path):
 
 def test_the_transformer_beside_the_convolutional_network(tmp_path):
     smoke("food101-vit-vs-resnet", tmp_path)
-    assert (tmp_path / "both" / "compare.html").exists()
+    page = (tmp_path / "both" / "compare.html").read_text()
+    measured = read_json(tmp_path / "both" / "compare.json")["throughput"]
+    assert set(measured["models"]) == {"vit", "cnn"}
+    assert measured["pictures"] == 16
+    for one in measured["models"].values():
+        assert 0 < one["low"] <= one["pictures_per_s"] <= one["high"]
+        assert f"<td>{number(one['pictures_per_s'], digits=1)}</td>" in page
+    samples = {path.parent.parent.name for path in tmp_path.rglob("figures/samples.png")}
+    assert samples == {"vit", "cnn"}
     plans = [(tmp_path / name / "plan.yaml").read_text() for name in ("vit", "cnn")]
     assert all("mean:\n  value:\n  - 0.5\n  - 0.5\n  - 0.5" in plan for plan in plans)
 

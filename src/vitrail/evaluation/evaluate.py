@@ -134,8 +134,7 @@ def evaluate(
     """
     plan = plan or AnalysisPlan()
     check(predictions)
-    classes = predictions[0].classes
-    several = has_labels(predictions[0])
+    classes, several = predictions[0].classes, has_labels(predictions[0])
     positive = 1 if several else positive_index(classes, positive_class)
     noun = "patients" if unit == "patient" else _image_noun(predictions, clusters)
     how = Resampling(

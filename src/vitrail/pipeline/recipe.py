@@ -27,6 +27,7 @@ from vitrail.tuning.recipes import Listing, Phantom, Recipe, Size, Step, find_re
 
 LEDGER = "recipe.json"
 MANIFEST = "manifest.csv"
+_SPEED = " pictures a second ("
 _FOLDS = 5
 
 Execute = Callable[[Sequence[str]], Mapping[str, Any]]
@@ -248,6 +249,17 @@ def perform(step: Step, execute: Execute, *, out: Path) -> Mapping[str, Any]:
     return result
 
 
+def _reached(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Repeat what the steps said of test cases and of speed, each with its run."""
+    said = []
+    for step in steps:
+        words = shlex.split(step["command"])
+        run = Path(words[words.index("--out") + 1] if "--out" in words else words[2]).name
+        told = (one for one in step["summary"] if one.startswith("test ") or _SPEED in one)
+        said += [f"{run}: {sentence}" for sentence in told]
+    return said
+
+
 def finish(name: str, *, out: Path) -> Result:
     """Tell what a recipe that was run leaves beside what was published."""
     recipe, ledger = find_recipe(name), _ledger(out)
@@ -255,7 +267,9 @@ def finish(name: str, *, out: Path) -> Result:
     said = [f"{name}: {len(ledger['steps'])} commands in {minutes:.1f} minutes, all in {out}"]
     said += [f"published: {number}" for number in recipe.published]
     said += [f"its fault: {recipe.fault}"]
-    if ledger["size"] != "real":
+    if ledger["size"] == "real":
+        said += [f"ours: {sentence}" for sentence in _reached(ledger["steps"])]
+    else:
         said.append(
             "here a generated stand-in was used: the path is proven, the number is not run here"
         )

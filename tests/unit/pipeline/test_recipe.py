@@ -15,8 +15,9 @@ from vitrail.data.deal import deal, write_list
 from vitrail.data.manifest import read_manifest
 from vitrail.errors import DataError, InputError
 from vitrail.pipeline.figure import FIGURES
-from vitrail.pipeline.recipe import Source, prepare, show_recipe
+from vitrail.pipeline.recipe import Source, finish, prepare, show_recipe
 from vitrail.records import Case
+from vitrail.runfolder import write_json
 from vitrail.tuning.recipes import find_recipe, recipes
 
 NAMES = [
@@ -131,7 +132,7 @@ def test_a_list_keeps_classes_and_reads_sources(tiles, tmp_path):
 def test_sources_are_left_out_of_real_tiles(tiles, tmp_path):
     steps = prepare("kather6-vit", Source(data=tiles), out=tmp_path / "out")
     assert f"--manifest {tmp_path / 'out' / 'random.csv'}" in steps[0].run
-    assert "--hold-out-sites" in steps[1].run
+    assert "--hold-out-sites" in steps[-1].run
     parts = [case.split for case in read_manifest(tmp_path / "out" / "random.csv")]
     assert parts.count("test") == 6  # .16 of 12 tiles, of three classes
 
@@ -144,7 +145,25 @@ def test_a_manifest_of_groups_is_taken_as_it_is(tiles, tmp_path):
     steps = prepare("kather6-vit", source, out=tmp_path / "out")
     assert f"{tiles} --manifest {manifest}" in steps[0].run
     assert "--accept-leakage" not in steps[0].run
-    assert "--folds 5" in steps[1].run
+    assert "--folds 5" in steps[-1].run
+
+
+def test_what_a_recipe_reached_stands_beside_what_was_published(tmp_path):
+    reached = ["split certified", "test vit accuracy 0.780 (95 % 0.700 to 0.850), n = 97"]
+    speed = "vit: 12.0 pictures a second (11.0 to 12.5 in 5 rounds; cpu, 1 threads, batches of 16)"
+    steps = [
+        {"command": f"vitrail run x --out {tmp_path}/vit --json", "seconds": 1, "summary": reached},
+        {"command": f"vitrail compare a b --out {tmp_path}/both", "seconds": 1, "summary": [speed]},
+        {"command": "cp a b", "seconds": 0, "summary": []},
+    ]
+    ledger = {"data": "photos", "size": "real", "manifest": "", "steps": steps}
+    write_json(tmp_path / "recipe.json", ledger)
+    said = finish("food101-vit-vs-resnet", out=tmp_path)["summary"]
+    ours = [f"ours: vit: {reached[1]}", f"ours: both: {speed}"]
+    published = [place for place, one in enumerate(said) if one.startswith("published")]
+    assert said[published[-1] + 2 : published[-1] + 4] == ours
+    write_json(tmp_path / "recipe.json", ledger | {"size": "phantom"})
+    assert not any("ours" in one for one in finish("beans-deit", out=tmp_path)["summary"])
 
 
 def test_local_weights_stand_in_for_downloaded_ones(tiles, tmp_path):

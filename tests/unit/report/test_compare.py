@@ -71,6 +71,32 @@ def test_every_number_of_every_run_stands_in_the_table(pair, record):
             assert number(one["value"]) in cell
 
 
+def test_pictures_a_second_stand_on_the_page_where_they_were_measured(pair, record):
+    assert "Pictures a second" not in build(pair, compared=record)
+    content = read_json(record)
+    content["throughput"] = {
+        "batch_size": 16,
+        "pictures": 64,
+        "rounds": 5,
+        "device": "cpu",
+        "threads": 2,
+        "models": {
+            run.root.name: {"pictures_per_s": rate, "low": rate - 1, "high": rate + 1}
+            for run, rate in zip(pair, (41.25, 96.5), strict=True)
+        },
+    }
+    jsonschema.validate(content, json.loads(SCHEMA.read_text()))
+    write_json(record, content)
+    table = re.search(
+        r'<table class="numbers" id="throughput">(.*?)</table>', build(pair, compared=record), re.S
+    )[1]
+    assert "64 test pictures in batches of 16" in table
+    assert re.findall(r'row">(.*?)</th><td>([0-9.]+)</td>', table) == [
+        ("one: Vision Transformer", "41.2"),
+        ("two: Vision Transformer", "96.5"),
+    ]
+
+
 def test_the_paired_differences_are_the_records_under_the_pages_names(pair, record):
     page = build(pair, compared=record)
     assert page.count("one: Vision Transformer against two: Vision Transformer") >= 6
