@@ -1,6 +1,6 @@
 """``vitrail evaluate RUN --external DIR``: the run's models on another source's cases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -130,17 +130,14 @@ def _evaluate(
     folds = crossvalidation.read(run, own, plan=plan)
     if folds.share_test:
         added = crossvalidation.together(added)
-    pairs = [(_PREFIX + a, _PREFIX + b) for a, b in found.duplicate_pairs()]
+    how = analysis(run, own, folds=folds, openings=before["test_openings"], asked=asked)
     evaluation = evaluate_predictions(
         [*kept, *added],
-        clusters={**folds.groups, **_clusters(cases, pairs)},
+        clusters={**folds.groups, **_clusters(cases, found.duplicate_pairs())},
         unit=analysis_unit(case for case in own if case.case_id in folds.tested),
         positive_class=asked.positive_class,
         seed=plan.seed.value,
-        plan=replace(
-            analysis(run, own, folds=folds, openings=before["test_openings"], asked=asked),
-            subgroups=groups_of(cases),
-        ),
+        plan=replace(how, subgroups=groups_of(cases)),
         progress=progress,
     )
     content = _beside(before, to_json(evaluation), doubts=doubts)
@@ -195,10 +192,11 @@ def _renamed(case: Case) -> Case:
     )
 
 
-def _clusters(cases: Sequence[Case], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Find what stays together among readable cases."""
+def _clusters(cases: Sequence[Case], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Find what stays together among readable cases; the pairs have the names of the source."""
     known = {case.case_id for case in cases}
-    return clusters(cases, [pair for pair in pairs if known.issuperset(pair)])
+    own = [(_PREFIX + first, _PREFIX + second) for first, second in pairs]
+    return clusters(cases, [pair for pair in own if known.issuperset(pair)])
 
 
 def _require_classes(own: Cohort, other: Cohort) -> None:

@@ -24,6 +24,7 @@ MODEL_SHARE = {"scratch": 0.6, "finetune": 0.6, "head": 0.3}
 SLACK = 1.2
 """A training may take so much more than its share of the time before its schedule is cut short."""
 
+_EPOCHS = ("epochs", "baseline_epochs", "pretrain_epochs")
 _OVERHEAD_MINUTES = 0.4
 _TRAINING_SHARE = 0.75
 _FORWARD_SHARE = 1 / 3
@@ -64,9 +65,7 @@ def fit_budget(
     """Take the largest input for which a good number of epochs fits, else the smallest at all."""
     batch_size = request.choices.get("batch_size") or _batch_size(facts, machine)
     mode, why = choose_mode(facts, request, machine=machine)
-    wished = [
-        request.choices.get(name) for name in ("epochs", "baseline_epochs", "pretrain_epochs")
-    ]
+    wished = [request.choices.get(name) for name in _EPOCHS]
     usable = (budget - _OVERHEAD_MINUTES) * _TRAINING_SHARE / trainings_each(facts, request)
     most, share = MOST_EPOCHS[mode], MODEL_SHARE[mode]
     before = usable * share * pretraining_share(request.pretrain)

@@ -66,13 +66,7 @@ def choose(
         PlanError: If the budget is too small for the smallest sensible training; the message has
             the estimate.
     """
-    if request.pretrained and (request.model in (None, "vit") or request.weights):
-        raise PlanError(
-            "--pretrained",
-            f"together with --weights {request.weights}" if request.weights else "without --model",
-            "published weights belong to a named model and are the only ones",
-            "pass for example --model vit_small_patch16_224 --pretrained",
-        )
+    _check_pretrained(request)
     request = replace(request, choices=checked(request.choices))
     _check_guided(facts, request)
     check_pretraining(request.pretrain, request.unlabeled)
@@ -104,6 +98,17 @@ def choose(
         name: {"value": choices[name][0], "reason": choices[name][1]} for name in Plan.model_fields
     }
     return parse_plan(content, name="--set")
+
+
+def _check_pretrained(request: Request) -> None:
+    """Refuse published weights of no named model, and those beside others."""
+    if request.pretrained and (request.model in (None, "vit") or request.weights):
+        raise PlanError(
+            "--pretrained",
+            f"together with --weights {request.weights}" if request.weights else "without --model",
+            "published weights belong to a named model and are the only ones",
+            "pass for example --model vit_small_patch16_224 --pretrained",
+        )
 
 
 def _check_guided(facts: Facts, request: Request) -> None:

@@ -137,7 +137,7 @@ class _Training(Loop):
         probabilities = self.validate()
         scores = validation_scores(self.y_true, probabilities)
         scores["standard_error"] = standard_error(
-            self.metric(scores), self.y_true, probabilities, clusters=self.clusters
+            self.y_true, probabilities, metric=self.metric(scores), clusters=self.clusters
         )
         row = self.close(scores)
         if self.is_best(row):

@@ -88,10 +88,10 @@ def indistinguishable_from(history: Sequence[Scores], metric: str) -> float:
 
 
 def standard_error(
-    metric: str,
     y_true: Int[np.ndarray, "case *label"],
     probabilities: Float[np.ndarray, "case class"],
     *,
+    metric: str,
     clusters: Sequence[str],
 ) -> float | None:
     """Return the standard error of a score over draws of clusters; None where it is not defined.
@@ -100,9 +100,9 @@ def standard_error(
     add counts as one number, so that cases alike are not taken for many.
 
     Args:
-        metric: ``roc_auc_score`` or ``balanced_accuracy_score``; a loss has none here.
         y_true: As for `validation_scores`.
         probabilities: Of each class.
+        metric: ``roc_auc_score`` or ``balanced_accuracy_score``; a loss has none here.
         clusters: Of each case: who or what it comes from.
 
     Source:
@@ -117,9 +117,10 @@ def standard_error(
 
         >>> y_true, score = np.array([0, 0, 0, 1, 1, 1]), np.array([0.1, 0.4, 0.6, 0.3, 0.7, 0.9])
         >>> both, names = np.stack([1 - score, score], 1), list("abcdef")
-        >>> once = standard_error("roc_auc_score", y_true, both, clusters=names)
+        >>> area = "roc_auc_score"
+        >>> once = standard_error(y_true, both, metric=area, clusters=names)
         >>> y_true, both, names = np.tile(y_true, 2), np.tile(both, (2, 1)), names * 2
-        >>> twice = standard_error("roc_auc_score", y_true, both, clusters=names)
+        >>> twice = standard_error(y_true, both, metric=area, clusters=names)
         >>> round(once, 3), round(twice, 3)
         (0.222, 0.222)
     """

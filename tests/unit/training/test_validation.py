@@ -102,34 +102,36 @@ def test_the_standard_error_is_that_of_many_draws_of_patients(metric, slices, of
     for _ in range(400):
         y_true, both, names = drawn(random, patients=60, slices=slices, of_patient=of_patient)
         values.append(validation_scores(y_true, both)[metric])
-        errors.append(standard_error(metric, y_true, both, clusters=names))
+        errors.append(standard_error(y_true, both, metric=metric, clusters=names))
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.12)
 
 
 def test_slices_of_a_patient_are_not_taken_for_as_many_patients():
     y_true, both, names = drawn(np.random.default_rng(1), patients=40, slices=10, of_patient=0.9)
-    how = ("roc_auc_score", y_true, both)
+    how = {"y_true": y_true, "probabilities": both, "metric": "roc_auc_score"}
     slices = [str(place) for place in range(len(y_true))]
-    assert standard_error(*how, clusters=names) > 2 * standard_error(*how, clusters=slices)
+    assert standard_error(**how, clusters=names) > 2 * standard_error(**how, clusters=slices)
 
 
 def test_of_cases_each_by_itself_the_error_is_delongs():
     y_true, both, names = drawn(np.random.default_rng(2), patients=50, slices=1, of_patient=0.0)
     _, ((variance,),) = delong_components(y_true == 1, both[None, :, 1])
-    error = standard_error("roc_auc_score", y_true, both, clusters=names)
+    error = standard_error(y_true, both, metric="roc_auc_score", clusters=names)
     assert error == pytest.approx(np.sqrt(variance), rel=0.03)
     hot = np.eye(2, dtype=np.int64)[y_true]
-    assert standard_error("roc_auc_score", hot, both, clusters=names) == pytest.approx(error)
+    assert standard_error(hot, both, metric="roc_auc_score", clusters=names) == pytest.approx(error)
 
 
 def test_one_patient_tells_no_error_and_a_loss_has_none():
     y_true, both, _ = drawn(np.random.default_rng(3), patients=4, slices=1, of_patient=0.0)
-    assert standard_error("roc_auc_score", y_true, both, clusters=["one"] * 4) is None
-    assert standard_error("loss", y_true, both, clusters=list("abcd")) is None
+    assert standard_error(y_true, both, metric="roc_auc_score", clusters=["one"] * 4) is None
+    assert standard_error(y_true, both, metric="loss", clusters=list("abcd")) is None
 
 
 def test_a_score_that_is_not_defined_has_no_error():
     both, names = np.full((3, 2), 0.5), list("abc")
-    assert standard_error("roc_auc_score", np.zeros(3, np.int64), both, clusters=names) is None
+    assert (
+        standard_error(np.zeros(3, np.int64), both, metric="roc_auc_score", clusters=names) is None
+    )
     hot = np.eye(3, 2, dtype=np.int64)
-    assert standard_error("balanced_accuracy_score", hot, both, clusters=names) is None
+    assert standard_error(hot, both, metric="balanced_accuracy_score", clusters=names) is None
