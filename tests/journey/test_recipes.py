@@ -72,7 +72,7 @@ def test_the_transformer_beside_the_convolutional_network(tmp_path):
     page = (tmp_path / "both" / "compare.html").read_text()
     measured = read_json(tmp_path / "both" / "compare.json")["throughput"]
     assert set(measured["models"]) == {"vit", "cnn"}
-    assert measured["pictures"] == 16
+    assert measured["pictures"] == 12
     for one in measured["models"].values():
         assert 0 < one["low"] <= one["pictures_per_s"] <= one["high"]
         assert f"<td>{number(one['pictures_per_s'], digits=1)}</td>" in page

@@ -45,14 +45,15 @@ _MOST_NUMBERS, _FEW_CASES = 10, 5
 _log = logging.getLogger("vitrail")
 
 
-def read_folder(root: Path) -> Cohort:
+def read_folder(root: Path, *, with_split: bool = True) -> Cohort:
     """Read a folder of pictures: one folder a class, or the parts of a split above the classes.
 
     Args:
         root: The folder.
+        with_split: Whether the parts of a split are meant; else all cases are one set.
 
     Returns:
-        The cohort, with ``split`` filled where the folders tell it.
+        The cohort, with ``split`` filled where the folders tell it and it is meant.
 
     Raises:
         DataError: If the folder is missing or empty, or the classes cannot be trained on.
@@ -76,7 +77,7 @@ def read_folder(root: Path) -> Cohort:
                 case_id=case_id, path=path, label=label, split=split, mask=mask, patient_id=patient
             )
         )
-    return make_cohort(root, cases, source=str(root))
+    return make_cohort(root, cases, source=str(root), with_split=with_split)
 
 
 def list_pictures(root: Path) -> list[str]:
@@ -205,9 +206,13 @@ def with_several_labels(cohort: Cohort) -> Cohort:
     return replace(cohort, cases=tuple(cases))
 
 
-def make_cohort(root: Path, cases: Iterable[Case], *, source: str) -> Cohort:
+def make_cohort(
+    root: Path, cases: Iterable[Case], *, source: str, with_split: bool = True
+) -> Cohort:
     """Order the cases, and refuse classes and splits that cannot be trained on."""
     ordered = tuple(sorted(cases, key=lambda case: case.case_id))
+    if not with_split:
+        ordered = tuple(replace(case, split=NO_SPLIT) for case in ordered)
     _refuse_measurements([case.label for case in ordered], source)
     count = Counter(name for case in ordered for name in case.labels)
     if len(count) < 2:

@@ -29,7 +29,7 @@ _MOST_LINES = 20
 _log = logging.getLogger("vitrail")
 
 
-def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
+def read_manifest(path: Path, *, root: Path | None = None, with_split: bool = True) -> Cohort:
     """Read a manifest: CSV with ``path,label[,patient,group,site,split,mask]``.
 
     Commas, semicolons or tabs separate the cells; column names are read without regard to case;
@@ -41,6 +41,7 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
     Args:
         path: The CSV file.
         root: Folder that the paths are relative to; by default the manifest's own.
+        with_split: Whether the column ``split`` is meant; else all cases are one set.
 
     Returns:
         The cohort.
@@ -65,7 +66,7 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Cohort:
     _refuse_repeats(path, cases)
     ids = case_ids([case.path for case in cases])
     named = [replace(case, case_id=case_id) for case, case_id in zip(cases, ids, strict=True)]
-    return make_cohort(root, named, source=str(path))
+    return make_cohort(root, named, source=str(path), with_split=with_split)
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:

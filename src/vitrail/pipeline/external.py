@@ -91,7 +91,8 @@ def _read(run: RunFolder, folder: Path | None, manifest: Path | None, progress: 
         came, rule = "neither a folder nor a manifest", "an external set lies somewhere"
         raise InputError("external", came, rule, "pass --external DIR")
     name = sha256(str(source.resolve()).encode()).hexdigest()[:12]
-    return read_source(run.external / name, source, manifest=manifest, progress=progress)
+    unpacked = run.external / name
+    return read_source(unpacked, source, manifest=manifest, with_split=False, progress=progress)
 
 
 def _alike(own: Cohort, other: Cohort) -> Cohort:

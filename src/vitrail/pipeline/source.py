@@ -21,6 +21,7 @@ def read_source(
     source: Path,
     *,
     manifest: Path | None = None,
+    with_split: bool = True,
     progress: Progress = no_progress,
 ) -> Cohort:
     """Read the cases of a source, after unpacking them where need be.
@@ -30,6 +31,7 @@ def read_source(
         source: A folder of pictures; a ``.npz`` or ``.npy``; a folder of ``.npy``; a Parquet file
             or a data set folder of Hugging Face.
         manifest: A CSV that lists the cases; ``source`` is not read then.
+        with_split: Whether the source's own split is meant; else all its cases are one set.
         progress: Told of each unpacked picture.
 
     Raises:
@@ -37,10 +39,10 @@ def read_source(
         RunFolderError: If the folder holds the pictures of another source.
     """
     if manifest is not None:
-        return read_manifest(manifest)
+        return read_manifest(manifest, with_split=with_split)
     if is_arrays(source) or (source.exists() and is_dataset(source)):
-        return read_manifest(_unpack(unpacked, source, progress))
-    return read_folder(source)
+        return read_manifest(_unpack(unpacked, source, progress), with_split=with_split)
+    return read_folder(source, with_split=with_split)
 
 
 def _unpack(folder: Path, source: Path, progress: Progress) -> Path:

@@ -24,6 +24,17 @@ def test_folders_of_a_split_above_the_classes_are_read(tmp_path, picture):
     assert cohort.classes == ("a", "b")
 
 
+def test_a_split_that_is_not_meant_needs_no_training_part(tmp_path, picture):
+    for label in ("a", "b"):
+        for index in range(2):
+            picture(tmp_path / "test" / label / f"{index}.png")
+    with pytest.raises(DataError, match="is in test and not in train"):
+        read_folder(tmp_path)
+    cohort = read_folder(tmp_path, with_split=False)
+    assert cohort.classes == ("a", "b")
+    assert {case.split for case in cohort} == {""}
+
+
 def test_hidden_files_other_files_and_link_loops_are_passed_over(folder, picture):
     picture(folder / "benign" / ".hidden.png")
     picture(folder / ".cache" / "x.png")

@@ -71,6 +71,12 @@ def test_every_number_of_every_run_stands_in_the_table(pair, record):
             assert number(one["value"]) in cell
 
 
+def test_the_area_that_takes_clicks_hides_no_chart(pair, record):
+    page = build(pair, compared=record)
+    assert '<rect class="pick"' in page
+    assert ".chart .pick { fill: transparent; }" in page
+
+
 def test_pictures_a_second_stand_on_the_page_where_they_were_measured(pair, record):
     assert "Pictures a second" not in build(pair, compared=record)
     content = read_json(record)
