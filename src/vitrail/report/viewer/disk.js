@@ -2,7 +2,8 @@
 
 import { scoreOf } from "./cases.js";
 import { loaded } from "./decode.js";
-import { Viewer, found } from "./main.js";
+import { found } from "./controls.js";
+import { Viewer } from "./main.js";
 
 /** @param {Element | null | undefined} script @returns {any} */
 function written(script) {
@@ -69,7 +70,7 @@ function startOnPage() {
 function probabilityAt(run, axisName, at) {
   if (axisName === "stated probability") return at;
   if (!axisName.startsWith("false positive rate") || run.positive === null) return null;
-  const scores = run.cases.filter((one) => one.truth !== run.positive).map((one) => scoreOf(one, run.positive)).sort();
+  const scores = run.cases.filter((one) => one.truth !== run.positive).map((one) => scoreOf(run, one, run.positive)).sort((one, two) => one - two);
   return scores.length ? scores[Math.round((scores.length - 1) * (1 - at))] : null;
 }
 

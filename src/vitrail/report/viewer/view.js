@@ -31,7 +31,8 @@ export function viewsOf(state, run, one, close, patch) {
     const view = attentionView(state, close, patch);
     if (view) return [view];
   }
-  if (state.target && close?.values) return classViews(state, run, close);
+  const target = state.target || (state.sides === "one" ? "" : (one.said[0]?.decision ?? ""));
+  if (target && close?.values) return classViews({ ...state, target }, run, close);
   return [mapView(state, run, one)];
 }
 
