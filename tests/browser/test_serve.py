@@ -144,6 +144,27 @@ def test_what_was_sent_can_be_exported(visit):
         assert "kept.png" in archive.read("predictions.csv").decode()
 
 
+def test_new_pictures_can_be_listed_alone(visit):
+    page = visit()
+    page.locator("#v-files").set_input_files(
+        {"name": "listed.png", "mimeType": "image/png", "buffer": picture(5)}
+    )
+    expect(page.locator("#v-title")).to_contain_text("listed.png")
+    page.locator("[data-state=outcome]").select_option("new")
+    rows = page.locator("#v-list button")
+    expect(rows.filter(has_text="listed.png")).to_have_count(1)
+    expect(rows.filter(has_not_text="new")).to_have_count(0)
+    page.locator("[data-state=outcome]").select_option("right")
+    expect(rows.filter(has_text="listed.png")).to_have_count(0)
+
+
+def test_a_server_that_is_gone_is_said_to_be(visit):
+    page = visit("#case=case0")
+    page.route("**/cases/**", lambda route: route.abort())
+    page.locator('[data-case="case1"]').click()
+    expect(page.locator("#v-status")).to_contain_text("the server does not answer")
+
+
 def test_the_browser_closed_while_it_works_leaves_the_server_alive(visit):
     page = visit()
     page.locator("#v-files").set_input_files(

@@ -143,6 +143,16 @@ def test_a_click_on_a_picture_opens_its_case_and_escape_closes_it(open_report):
     chooses(page, case=None)
 
 
+def test_back_closes_the_case_that_was_opened(open_report):
+    page = open_report()
+    page.locator(".case .panels").first.click()
+    expect(page).to_have_url(re.compile("case="))
+    page.go_back()
+    expect(page.locator("#stage")).to_be_hidden()
+    page.go_forward()
+    expect(page.locator("#stage")).to_be_visible()
+
+
 def test_the_button_of_a_case_opens_it_from_the_keyboard(open_report):
     page = open_report()
     page.locator(".look button").first.press("Enter")
@@ -178,8 +188,20 @@ def test_shift_shows_who_attends_to_it(view, close):
     says(page, "Who attends to this patch")
     reads(page, column[2, 6])
     page.keyboard.up("Shift")
-    page.mouse.move(*point_of(page, 2, 5))
     says(page, "Where this patch attends")
+
+
+def test_who_attends_can_be_chosen_for_good_and_shift_turns_it_round(view, close):
+    page = view(who="1")
+    page.mouse.move(*point_of(page, 2, 6))
+    says(page, "Who attends to this patch")
+    reads(page, patches(rows(close[1], 3)[:, 1 + 2 * SIDE + 6])[2, 6])
+    page.keyboard.down("Shift")
+    says(page, "Where this patch attends")
+    page.keyboard.up("Shift")
+    page.mouse.move(*point_of(page, 3, 6))
+    says(page, "Who attends to this patch")
+    expect(page.locator("[data-state=who]")).to_be_checked()
 
 
 def test_a_click_pins_several_pins_are_averaged_and_a_second_click_unpins(view, close):
@@ -277,6 +299,21 @@ def test_two_classes_stand_side_by_side(view):
     expect(page.locator("#v-pane-b")).to_be_hidden()
 
 
+def test_a_second_class_stands_beside_the_decision_where_none_was_chosen(view):
+    page = view()
+    page.locator("[data-state=show]").select_option("attention")
+    page.locator("[data-state=sides]").select_option("two")
+    expect(page.locator("#v-pane-b")).to_be_visible()
+    says(page, "relevance: ")
+    with page.expect_download() as saved:
+        page.locator("[data-save=npz]").click()
+    with np.load(saved.value.path()) as kept:
+        assert kept["values"].shape == kept["other"].shape == (SIDE, SIDE)
+    page.locator("[data-state=method]").select_option("libra")
+    expect(page.locator("#v-says-a")).to_have_text("libra")
+    expect(page.locator("#v-pane-b")).to_be_hidden()
+
+
 def test_opacity_zero_leaves_the_grey_picture(view, plain):
     page = view(plain)
     assert pixels(page)[1] > 1
@@ -339,6 +376,13 @@ def test_controls_that_do_nothing_now_are_not_shown(view):
     expect(page.locator("#v-versus")).to_be_hidden()
     page.locator("[data-state=sides]").select_option("difference")
     expect(page.locator("#v-versus")).to_be_visible()
+
+
+def test_controls_that_a_case_has_no_data_for_are_off(view, plain):
+    page = view(plain)
+    for which in ("[data-save=gif]", "[data-state=show]", "[data-state=sides]", "#v-unpin"):
+        expect(page.locator(which)).to_be_disabled()
+    expect(page.locator("[data-save=png]")).to_be_enabled()
 
 
 def test_the_outline_of_a_mask_lies_over_its_picture(view, run):
@@ -461,7 +505,10 @@ def test_a_drag_changes_window_and_level_and_a_double_click_resets(view, plain):
     until(page, lambda: float(chosen(page, "width")) == 256 + 60)
     assert float(chosen(page, "level")) == 128 + 40
     chooses(page, pins=None)
+    expect(page.locator("#v-window-says")).to_have_text("level 168, width 316")
+    expect(page.locator("#v-preset")).to_have_value("")
     page.mouse.dblclick(x, y)
+    expect(page.locator("#v-preset")).to_have_value("0")
     chooses(page, level=None, width=None)
 
 
@@ -487,7 +534,7 @@ def test_ctrl_and_wheel_zoom_where_the_pointer_is_and_middle_drag_pans(view, run
 
 def test_presets_and_inversion_have_keys(view, plain):
     page = view(plain)
-    page.locator("#v-pane-a").focus()
+    page.locator("#v-next").focus()  # they work wherever nothing is typed
     bright = pixels(page)[0]
     page.keyboard.press("3")
     chooses(page, level="64", width="128")
@@ -495,6 +542,8 @@ def test_presets_and_inversion_have_keys(view, plain):
     page.keyboard.press("i")
     chooses(page, invert="1", level=None)
     until(page, lambda: pixels(page)[0] != pytest.approx(bright, rel=0.05))
+    page.locator("[data-state=text]").press_sequentially("i3")
+    chooses(page, text="i3", invert="1", level=None)
 
 
 def test_patches_are_pointed_at_and_pinned_by_keys(view):
@@ -539,6 +588,37 @@ def test_cases_are_filtered_sorted_and_counted(view, run):
     page.locator("[data-state=text]").fill(right[0])
     expect(cases).to_have_count(1)
     expect(page.locator("#v-count")).to_contain_text("1 of")
+
+
+def test_the_list_names_the_class_whose_probability_it_shows(view, run):
+    contents = read(run)
+    page = view()
+    for name in choose(contents)[:3]:
+        share = contents.judged["vit"][name].probabilities[1]
+        row = page.locator(f'#v-list button[data-case="{name}"] .share')
+        expect(row).to_have_text(re.compile(r"nodule [\d.]+\u00a0%"))
+        assert float(row.inner_text().split()[1].rstrip("\u00a0%")) == pytest.approx(
+            100 * share, abs=0.51
+        )
+    expect(page.locator("#v-legend")).to_contain_text("the probability of nodule")
+    expect(page.locator("#v-near")).to_have_text("nodule")
+
+
+def test_the_list_is_let_alone_while_the_pointer_moves(view):
+    page = view()
+    page.evaluate("""() => {
+      window.touched = 0;
+      const options = { childList: true, attributes: true, subtree: true };
+      const seen = new MutationObserver(all => { window.touched += all.length; });
+      seen.observe(document.getElementById("v-list"), options);
+    }""")
+    for place in ((1, 1), (3, 5), (6, 2)):
+        page.mouse.move(*point_of(page, *place))
+        expect(page.locator("#v-read")).to_contain_text(f"Row {place[0] + 1}, ")
+    assert page.evaluate("window.touched") == 0
+    page.locator("#v-next").click()
+    expect(page.locator("#v-list [aria-current]")).to_have_count(1)
+    assert page.evaluate("window.touched") == 2
 
 
 def test_a_confusion_cell_leads_to_its_cases(open_report):

@@ -50,7 +50,7 @@ def compare(
     )
     record, page = out / "compare.json", out / "compare.html"
     write_json(record, content)
-    write_text(page, build(runs, compared=record))
+    write_text(page, build(runs, compared=record, folder=out))
     said = [one["sentence"] for one in content["comparisons"]] + content["warnings"]
     return {"compare": str(record), "report": str(page), "summary": [*said, f"report: {page}"]}
 

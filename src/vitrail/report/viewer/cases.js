@@ -2,6 +2,8 @@
 
 import { element, percent, statedOf, thresholdWords } from "./facts.js";
 
+export const NEAR = 0.05; // a probability this far away is near
+
 /**
  * How probable a class, or its decision, is to the first model, as the page states it.
  * @param {import("./types.js").Run} run @param {import("./types.js").Case} one @param {string | null} name
@@ -26,7 +28,7 @@ export function chosen(run, state) {
       (!state.outcome || state.outcome === outcomeOf(one)) &&
       (!state.truth || one.truth === state.truth) &&
       (!state.decision || one.said[0]?.decision === state.decision) &&
-      (state.near < 0 || Math.abs(scoreOf(run, one, positive) - state.near) <= 0.05)
+      (state.near < 0 || Math.abs(scoreOf(run, one, positive) - state.near) <= NEAR)
     );
   });
   if (state.sort === "name") return places.sort((one, two) => (cases[one].id < cases[two].id ? -1 : 1));

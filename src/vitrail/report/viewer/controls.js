@@ -13,6 +13,8 @@ const WITH = /** @type {Record<string, Partial<import("./state.js").State>>} */ 
   method: { show: "map", target: "", sides: "one" }, target: { show: "map" }, sides: { show: "map" }, versus: { show: "map" },
 });
 
+const FILTERS = /** @type {const} */ (["text", "outcome", "truth", "decision", "near"]);
+
 /** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
 export function found(id, kind) {
   const element_ = document.getElementById(id);
@@ -49,6 +51,7 @@ export function bindControls(store, run) {
       store.set({ ...WITH[name], [name]: value });
     });
   }
+  found("v-all", HTMLElement).addEventListener("click", () => store.set(Object.fromEntries(FILTERS.map((name) => [name, DEFAULTS[name]]))));
   found("v-layer", HTMLInputElement).addEventListener("input", (event) => store.set({ ...WITH.layer, layer: Number(/** @type {HTMLInputElement} */ (event.target).value) - 1 }));
 }
 
@@ -67,11 +70,12 @@ export function showControls(state, one, close) {
     else if (control.value !== text) control.value = text;
   }
   for (const name of /** @type {const} */ (["opacity", "mass"])) found(`v-${name}-says`, HTMLElement).textContent = percent(state[name] / 100, 0);
+  found("v-all", HTMLElement).hidden = FILTERS.every((name) => state[name] === DEFAULTS[name]);
   found("v-versus", HTMLElement).hidden = state.sides === "one";
   found("v-top", HTMLElement).hidden = state.norm !== "fixed";
   const byClass = Boolean(close?.values && (state.target || state.sides !== "one"));
   const method = selectOf("method");
-  method.options[0].text = close?.values ? `${plainName(close.method)}, by class` : "";
+  method.options[0].text = close?.values ? plainName(close.method) : "";
   if (byClass) method.value = "";
   else if (one && !one.maps[state.method]) method.value = Object.keys(one.maps)[0] ?? "";
   const preset = PRESETS.findIndex(([, level, width]) => level === state.level && width === state.width);

@@ -1,6 +1,6 @@
 // The viewer inside a report that opens from disk: everything it needs stands in the page.
 
-import { scoreOf } from "./cases.js";
+import { NEAR, scoreOf } from "./cases.js";
 import { loaded } from "./decode.js";
 import { found } from "./controls.js";
 import { Viewer } from "./main.js";
@@ -53,7 +53,10 @@ function startOnPage() {
       const box = plot.getBoundingClientRect();
       const near = probabilityAt(run, plot.getAttribute("data-axis") ?? "", (/** @type {MouseEvent} */ (event).clientX - box.left) / box.width);
       if (near === null) return;
-      store.set({ near: Math.round(near * 100) / 100, sort: "positive" });
+      const shares = run.cases.map((one) => scoreOf(run, one, run.positive));
+      const nearest = shares.reduce((best, share) => (Math.abs(share - near) < Math.abs(best - near) ? share : best));
+      const kept = Math.abs(nearest - near) <= NEAR ? near : nearest; // a click always opens a case
+      store.set({ near: Math.round(kept * 100) / 100, sort: "positive" });
       viewer.list.draw(store.state, found("v-count", HTMLElement));
       viewer.list.step(0);
     });

@@ -226,6 +226,7 @@ export class Viewer {
   /** Draw what need not follow the pointer. @param {import("./state.js").State} state @param {import("./types.js").Case} one */
   slowly(state, one) {
     this.wall.draw(state);
+    found("v-wall-order", HTMLElement).textContent = this.wall.words(state.wall);
     markLayer(found("v-lens", HTMLElement), this.close ? layerOf(state, this.close) : 0);
     const name = one.maps[state.method] ? state.method : (Object.keys(one.maps)[0] ?? "");
     showTrust(found("v-trust", HTMLElement), one, name, this.run.methods.find((known) => known.name === name)?.specific ?? false);

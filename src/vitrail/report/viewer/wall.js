@@ -59,6 +59,12 @@ export class Wall {
     return (order === "entropy" ? this.facts.entropy : this.facts.distance)[place];
   }
 
+  /** Say what stands under a tile. @param {string} order */
+  words(order) {
+    if (!this.close) return "";
+    return `Under each tile: layer.head${ORDERS[order] ? `, then ${ORDERS[order]}, most first` : ""}.`;
+  }
+
   /** @param {import("./state.js").State} state */
   draw(state) {
     const { close } = this;
