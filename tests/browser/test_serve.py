@@ -25,6 +25,11 @@ DROP = """([name, content]) => {
   document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
 }"""
 
+PASTE = DROP.replace(
+    'new DragEvent("drop", { dataTransfer: data, ',
+    'new ClipboardEvent("paste", { clipboardData: data, ',
+)
+
 
 def picture(seed=0):
     stream = io.BytesIO()
@@ -104,6 +109,12 @@ def test_a_dropped_picture_is_labelled(visit):
     content = b64encode(picture(1)).decode()
     page.evaluate(DROP, ["dropped.png", content])
     expect(page.locator("#v-title")).to_contain_text("dropped.png")
+
+
+def test_a_pasted_picture_is_labelled(visit):
+    page = visit()
+    page.evaluate(PASTE, ["pasted.png", b64encode(picture(6)).decode()])
+    expect(page.locator("#v-title")).to_contain_text("pasted.png")
 
 
 def test_a_broken_file_is_refused_in_words_and_the_next_one_works(visit):
@@ -263,6 +274,19 @@ def test_a_dropped_series_is_labelled_as_one_scan(visit, served_scans, dicom_sli
     expect(page.locator("#v-title")).to_contain_text("new")
     expect(page.locator("#v-sent li")).to_have_count(1)
     expect(page.locator("#v-slices")).to_be_visible()
+
+
+def test_a_chosen_folder_is_labelled_as_one_scan_by_its_name(
+    visit, served_scans, dicom_slice, tmp_path
+):
+    folder = tmp_path / "thorax"
+    folder.mkdir()
+    for place in range(8):
+        dicom_slice(folder / f"{place}.dcm", place=place)
+    page = visit("#case=scan0", server=served_scans)
+    page.locator("#v-folder").set_input_files(folder)
+    expect(page.locator("#v-title")).to_contain_text("thorax")
+    expect(page.locator("#v-sent li")).to_have_count(1)
 
 
 def test_an_address_can_be_named_where_that_is_allowed_and_a_private_one_is_refused(

@@ -567,6 +567,9 @@ def test_j_and_k_walk_through_the_cases(view, run):
     chooses(page, case=order[0])
     page.locator("#v-next").click()
     chooses(page, case=order[1])
+    page.locator("#v-list [aria-current]").press("ArrowDown")
+    chooses(page, case=order[2])
+    expect(page.locator("#v-list [aria-current]")).to_be_focused()
 
 
 def test_cases_are_filtered_sorted_and_counted(view, run):
@@ -646,6 +649,26 @@ def test_a_click_on_the_calibration_curve_opens_cases_stated_so(open_report, run
     expect(page.locator("#v-list button")).to_have_count(expected)
 
 
+def test_a_click_on_the_roc_curve_opens_the_cases_at_its_threshold(open_report, run):
+    page = open_report()
+    plot = page.locator('.pick[data-axis^="false positive rate"]').first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    contents = read(run)
+    judged = contents.judged["vit"]
+    negative = sorted(
+        judged[name].probabilities[1] for name in judged if contents.truth[name] == "clear"
+    )
+    plot.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    near = float(chosen(page, "near"))
+    assert near == pytest.approx(negative[round((len(negative) - 1) / 2)], abs=0.05)
+    expected = sum(abs(one.probabilities[1] - near) <= 0.05 for one in judged.values())
+    expect(page.locator("#v-list button")).to_have_count(expected)
+    expect(page.locator("#stage")).to_be_visible()
+    page.get_by_role("button", name="Show all").last.click()
+    expect(page.locator("#v-list button")).to_have_count(len(choose(contents)))
+
+
 def test_the_whole_state_is_in_the_address_and_comes_back(view):
     choices = {
         "target": "nodule",
@@ -703,6 +726,27 @@ def test_a_tap_pins_on_a_narrow_screen(view):
     page.locator("#v-pane-a").scroll_into_view_if_needed()
     page.touchscreen.tap(*point_of(page, 3, 4))
     chooses(page, pins=str(3 * SIDE + 4))
+
+
+def test_two_fingers_zoom_and_pan(view):
+    page = view(options={"viewport": NARROW, "has_touch": True})
+    page.locator("#v-pane-a").scroll_into_view_if_needed()
+    x, y = point_of(page, 3, 4)
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        at = [
+            {"x": x + right, "y": y + down, "id": one} for one, (right, down) in enumerate(points)
+        ]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    touch("touchStart", (-20, 0), (20, 0))
+    for far in (22, 25, 30, 40):
+        touch("touchMove", (10 - far, 0), (10 + far, 0))
+    touch("touchEnd")
+    until(page, lambda: float(chosen(page, "zoom")) == pytest.approx(2, rel=0.01))
+    until(page, lambda: float(chosen(page, "x")) == pytest.approx(10, abs=1))
+    chooses(page, pins=None)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -74,7 +74,6 @@ export class CaseList {
       if (!step) return;
       event.preventDefault();
       this.step(step);
-      /** @type {HTMLElement | null} */ (root.querySelector("[aria-current]"))?.focus();
     });
   }
 
@@ -91,8 +90,10 @@ export class CaseList {
     }
     this.root.querySelector("[aria-current]")?.removeAttribute("aria-current");
     const open = /** @type {HTMLElement | null} */ (this.root.querySelector(`[data-case="${CSS.escape(state.case)}"]`));
-    open?.setAttribute("aria-current", "true");
-    if (open) this.reveal(open);
+    if (!open) return;
+    open.setAttribute("aria-current", "true");
+    this.reveal(open);
+    if (this.root.contains(document.activeElement)) open.focus({ preventScroll: true });
   }
 
   /** Scroll the list, and nothing but the list, to a row. @param {HTMLElement} row */

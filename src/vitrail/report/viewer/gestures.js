@@ -43,7 +43,7 @@ export class Gestures {
     this.canvas.setPointerCapture(event.pointerId);
     this.fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     this.moved = 0;
-    this.spread = 0;
+    this.spread = this.fingers.size === 2 ? this.between() : 0;
     if (event.button === 1) event.preventDefault();
   }
 
@@ -73,12 +73,16 @@ export class Gestures {
 
   /** Two fingers: zoom by their distance, pan by their middle. @param {number} right @param {number} down */
   pinch(right, down) {
-    const [one, two] = [...this.fingers.values()];
-    const spread = Math.hypot(one.x - two.x, one.y - two.y);
-    const { state } = this.store;
+    const { state } = this.store, spread = this.between();
     const zoom = this.spread ? bounded((state.zoom * spread) / this.spread) : state.zoom;
     this.spread = spread;
     this.store.set({ zoom, x: state.x + right, y: state.y + down });
+  }
+
+  /** How far two fingers are apart. */
+  between() {
+    const [one, two] = [...this.fingers.values()];
+    return Math.hypot(one.x - two.x, one.y - two.y);
   }
 
   /** @param {MouseEvent} event @returns {[number, number]} */
