@@ -167,6 +167,14 @@ def test_the_maps_of_both_runs_stand_side_by_side(open_report, comparison):
     expect(panels.first.locator(VISIBLE)).to_have_attribute("data-view", "run-patches")
 
 
+@pytest.mark.parametrize("made", ["report", "comparison"])
+def test_nothing_covers_a_curve(open_report, comparison, made):
+    page = open_report(comparison if made == "comparison" else None)
+    over = page.locator(".chart .pick")
+    expect(over).not_to_have_count(0)
+    assert set(over.evaluate_all("all => all.map(one => getComputedStyle(one).fill)")) == {"none"}
+
+
 def test_a_case_of_the_comparison_opens_in_the_report_of_its_run(open_report, comparison):
     page = open_report(comparison)
     case = page.locator("#cases .case").first

@@ -224,6 +224,21 @@ def test_a_click_pins_several_pins_are_averaged_and_a_second_click_unpins(view, 
     chooses(page, pins=None)
 
 
+def test_what_was_shown_before_a_pin_comes_back_after_it(view, close):
+    page = view(target="nodule")
+    says(page, "relevance: nodule")
+    point = point_of(page, 3, 5)
+    page.mouse.click(*point)
+    page.mouse.move(5, 5)
+    says(page, "Where this patch attends")
+    expect(page.locator("[data-state=show]")).to_have_value("attention")
+    page.mouse.dblclick(*point)
+    page.mouse.click(*point)
+    page.mouse.move(5, 5)
+    says(page, "relevance: nodule")
+    expect(page.locator("[data-state=show]")).to_have_value("map")
+
+
 def test_the_layer_slider_and_the_head_choose_what_is_shown(view, close):
     page = view()
     page.locator("#v-layer").fill("2")

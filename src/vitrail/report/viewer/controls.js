@@ -1,6 +1,6 @@
 // The controls: each names the field of the state that it changes and shows.
 
-import { plainName, layerOf } from "./view.js";
+import { isAttention, layerOf, plainName } from "./view.js";
 import { element, percent } from "./facts.js";
 import { sliceWords } from "./scan.js";
 import { legend } from "./cases.js";
@@ -10,7 +10,8 @@ import { PRESETS } from "./gestures.js";
 /** What else a choice changes, so that it is seen at once. */
 const WITH = /** @type {Record<string, Partial<import("./state.js").State>>} */ ({
   head: { show: "attention" }, layer: { show: "attention" },
-  method: { show: "map", target: "", sides: "one" }, target: { show: "map" }, sides: { show: "map" }, versus: { show: "map" },
+  show: { pins: "" }, method: { show: "map", pins: "", target: "", sides: "one" },
+  target: { show: "map", pins: "" }, sides: { show: "map", pins: "" }, versus: { show: "map", pins: "" },
 });
 
 const FILTERS = /** @type {const} */ (["text", "outcome", "truth", "decision", "near"]);
@@ -73,6 +74,7 @@ export function showControls(state, one, close) {
   found("v-all", HTMLElement).hidden = FILTERS.every((name) => state[name] === DEFAULTS[name]);
   found("v-versus", HTMLElement).hidden = state.sides === "one";
   found("v-top", HTMLElement).hidden = state.norm !== "fixed";
+  selectOf("show").value = close && isAttention(state, close) ? "attention" : "map";
   const byClass = Boolean(close?.values && (state.target || state.sides !== "one"));
   const method = selectOf("method");
   method.options[0].text = close?.values ? plainName(close.method) : "";

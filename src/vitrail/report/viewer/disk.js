@@ -5,6 +5,12 @@ import { loaded } from "./decode.js";
 import { found } from "./controls.js";
 import { Viewer } from "./main.js";
 
+/** Figures that lead to cases, by how their axis begins. */
+const LEADS = {
+  "stated probability": "A click opens the cases stated so.",
+  "false positive rate": "A click opens the cases near its threshold.",
+};
+
 /** @param {Element | null | undefined} script @returns {any} */
 function written(script) {
   return script ? JSON.parse(script.textContent ?? "") : null;
@@ -48,7 +54,11 @@ function startOnPage() {
     const opener = /** @type {HTMLElement} */ (event.target).closest("[data-open]");
     if (opener instanceof HTMLElement) store.set({ case: String(opener.dataset.open), pins: "" });
   });
-  for (const plot of document.querySelectorAll(".pick")) {
+  for (const [axisName, words] of Object.entries(LEADS)) {
+    const plot = document.querySelector(`#results .pick[data-axis^="${axisName}"]`); // of the first model, on the cases shown
+    if (!plot || (run.positive === null && axisName !== "stated probability")) continue;
+    plot.classList.add("leads");
+    plot.closest("figure")?.querySelector("figcaption")?.append(` ${words}`);
     plot.addEventListener("click", (event) => {
       const box = plot.getBoundingClientRect();
       const near = probabilityAt(run, plot.getAttribute("data-axis") ?? "", (/** @type {MouseEvent} */ (event).clientX - box.left) / box.width);

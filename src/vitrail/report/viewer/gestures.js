@@ -101,7 +101,7 @@ export class Gestures {
   pin(patch) {
     const pins = pinsOf(this.store.state);
     const kept = pins.includes(patch) ? pins.filter((one) => one !== patch) : [...pins, patch];
-    this.store.set({ pins: kept.join("."), show: kept.length ? "attention" : this.store.state.show });
+    this.store.set({ pins: kept.join(".") });
   }
 
   /** @param {WheelEvent} event */

@@ -32,6 +32,8 @@ export class Viewer {
     this.waiting = false;
     this.playing = 0;
     this.loading = 0;
+    /** @type {unknown[]} */
+    this.known = []; // what list and controls were drawn from
     this.busy = false; // while parts of the open case are fetched
     /** @type {(import("./types.js").View | null)[]} */
     this.views = [];
@@ -106,7 +108,8 @@ export class Viewer {
   key(event) {
     const target = /** @type {HTMLElement} */ (event.target);
     const isTyped = target.matches("select, textarea, input:not([type=range], [type=checkbox])");
-    if (isTyped || event.ctrlKey || event.metaKey || event.altKey || !found("viewer", HTMLElement).getClientRects().length) return;
+    const isCommand = (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState("AltGraph");
+    if (isTyped || isCommand || !found("viewer", HTMLElement).getClientRects().length) return;
     const step = { j: 1, k: -1 }[event.key];
     if (step) this.list.step(step);
     else if ((event.key === "[" || event.key === "]") && this.close) {
@@ -197,8 +200,12 @@ export class Viewer {
 
   draw() {
     const state = { ...this.store.state, who: this.store.state.who !== this.shift };
-    this.list.draw(state, found("v-count", HTMLElement));
-    showControls(this.store.state, this.case, this.close);
+    const known = [this.store.state, this.case, this.close, this.run.cases.length];
+    if (known.some((one, place) => one !== this.known[place])) { // nothing of this follows the pointer
+      this.known = known;
+      this.list.draw(state, found("v-count", HTMLElement));
+      showControls(this.store.state, this.case, this.close);
+    }
     found("v-panes", HTMLElement).setAttribute("aria-busy", String(this.busy));
     const one = this.case;
     if (!one) { this.panes.forEach((pane) => pane.draw(state, null, null)); return; }

@@ -9,7 +9,7 @@ export function download(content, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-const LINE_PX = 19;
+const LINE_PX = 19, GAP_PX = 6;
 
 /**
  * Set panes side by side over what is said of them, so that a saved picture keeps its legend.
@@ -21,7 +21,8 @@ export function sheet(canvases, words, scale, longest = Infinity) {
   const size = Math.min(devicePixelRatio || 1, 1 / shrink), line = Math.round(LINE_PX * size);
   const widths = canvases.map((canvas) => Math.round(canvas.width * shrink)), height = Math.round(canvases[0].height * shrink);
   const made = document.createElement("canvas");
-  made.width = widths.reduce((sum, width) => sum + width, 0);
+  const gap = Math.round(GAP_PX * size);
+  made.width = widths.reduce((sum, width) => sum + width, gap * (widths.length - 1));
   made.height = height + 2 * line;
   const context = /** @type {CanvasRenderingContext2D} */ (made.getContext("2d", { willReadFrequently: true }));
   context.fillStyle = "#fff";
@@ -32,7 +33,7 @@ export function sheet(canvases, words, scale, longest = Infinity) {
   canvases.forEach((canvas, place) => {
     context.drawImage(canvas, left, 0, widths[place], height);
     context.fillText(words[place], left + 4, height + line * 0.75, widths[place] - 8);
-    left += widths[place];
+    left += widths[place] + gap;
   });
   context.fillText(scale, 4, height + line * 1.7, made.width - 8);
   return made;
