@@ -19,8 +19,11 @@ async function asked(path, options) {
 function fromServer(run) {
   return {
     run,
-    picture: (index) => loaded(`cases/${index}/picture`).catch(() => { throw new Error("its picture is not to be had"); }),
-    outline: (index) => loaded(`cases/${index}/outline`),
+    picture: (index) => loaded(`cases/${index}/picture`).catch(async () => {
+      await asked(`cases/${index}`); // says it where the whole case, or the server, is gone
+      throw new Error("its picture is not to be had");
+    }),
+    outline: (index) => loaded(`cases/${index}/outline`).catch(() => null), // a case is shown without it
     detail: async (index) => (await asked(`cases/${index}`)).json(),
     close: async (index) => (await asked(`cases/${index}/close`)).json(),
   };
