@@ -22,7 +22,7 @@ def comparison(write_run, run, tmp_path_factory):
     """Write the page of two runs."""
     other = write_run(tmp_path_factory.mktemp("browser") / "other", cases=36, noise=11)
     path = other.root / "compare.html"
-    write_text(path, compare.build([run, other]))
+    write_text(path, compare.build([run, other], folder=other.root))
     return path
 
 
@@ -165,6 +165,24 @@ def test_the_maps_of_both_runs_stand_side_by_side(open_report, comparison):
     expect(said.filter(has_text="✗")).to_have_count(1)
     page.get_by_label("patch grid").check()
     expect(panels.first.locator(VISIBLE)).to_have_attribute("data-view", "run-patches")
+
+
+@pytest.mark.parametrize("made", ["report", "comparison"])
+def test_nothing_covers_a_curve(open_report, comparison, made):
+    page = open_report(comparison if made == "comparison" else None)
+    over = page.locator(".chart .pick")
+    expect(over).not_to_have_count(0)
+    assert set(over.evaluate_all("all => all.map(one => getComputedStyle(one).fill)")) == {"none"}
+
+
+def test_a_case_of_the_comparison_opens_in_the_report_of_its_run(open_report, comparison):
+    page = open_report(comparison)
+    case = page.locator("#cases .case").first
+    name = case.get_attribute("data-case")
+    expect(case.locator(".said a")).to_have_count(1)  # the other run has no report
+    case.get_by_role("link", name=f"Look closer at case {name} in the report of run").click()
+    expect(page.locator("#stage")).to_be_visible()
+    expect(page.locator("#v-title .case-id")).to_have_text(name)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

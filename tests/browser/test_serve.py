@@ -25,6 +25,11 @@ DROP = """([name, content]) => {
   document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
 }"""
 
+PASTE = DROP.replace(
+    'new DragEvent("drop", { dataTransfer: data, ',
+    'new ClipboardEvent("paste", { clipboardData: data, ',
+)
+
 
 def picture(seed=0):
     stream = io.BytesIO()
@@ -106,6 +111,12 @@ def test_a_dropped_picture_is_labelled(visit):
     expect(page.locator("#v-title")).to_contain_text("dropped.png")
 
 
+def test_a_pasted_picture_is_labelled(visit):
+    page = visit()
+    page.evaluate(PASTE, ["pasted.png", b64encode(picture(6)).decode()])
+    expect(page.locator("#v-title")).to_contain_text("pasted.png")
+
+
 def test_a_broken_file_is_refused_in_words_and_the_next_one_works(visit):
     page = visit()
     page.locator("#v-files").set_input_files(
@@ -142,6 +153,27 @@ def test_what_was_sent_can_be_exported(visit):
         page.get_by_role("link", name="Export").click()
     with zipfile.ZipFile(saved.value.path()) as archive:
         assert "kept.png" in archive.read("predictions.csv").decode()
+
+
+def test_new_pictures_can_be_listed_alone(visit):
+    page = visit()
+    page.locator("#v-files").set_input_files(
+        {"name": "listed.png", "mimeType": "image/png", "buffer": picture(5)}
+    )
+    expect(page.locator("#v-title")).to_contain_text("listed.png")
+    page.locator("[data-state=outcome]").select_option("new")
+    rows = page.locator("#v-list button")
+    expect(rows.filter(has_text="listed.png")).to_have_count(1)
+    expect(rows.filter(has_not_text="new")).to_have_count(0)
+    page.locator("[data-state=outcome]").select_option("right")
+    expect(rows.filter(has_text="listed.png")).to_have_count(0)
+
+
+def test_a_server_that_is_gone_is_said_to_be(visit):
+    page = visit("#case=case0")
+    page.route("**/cases/**", lambda route: route.abort())
+    page.locator('[data-case="case1"]').click()
+    expect(page.locator("#v-status")).to_contain_text("the server does not answer")
 
 
 def test_the_browser_closed_while_it_works_leaves_the_server_alive(visit):
@@ -242,6 +274,19 @@ def test_a_dropped_series_is_labelled_as_one_scan(visit, served_scans, dicom_sli
     expect(page.locator("#v-title")).to_contain_text("new")
     expect(page.locator("#v-sent li")).to_have_count(1)
     expect(page.locator("#v-slices")).to_be_visible()
+
+
+def test_a_chosen_folder_is_labelled_as_one_scan_by_its_name(
+    visit, served_scans, dicom_slice, tmp_path
+):
+    folder = tmp_path / "thorax"
+    folder.mkdir()
+    for place in range(8):
+        dicom_slice(folder / f"{place}.dcm", place=place)
+    page = visit("#case=scan0", server=served_scans)
+    page.locator("#v-folder").set_input_files(folder)
+    expect(page.locator("#v-title")).to_contain_text("thorax")
+    expect(page.locator("#v-sent li")).to_have_count(1)
 
 
 def test_an_address_can_be_named_where_that_is_allowed_and_a_private_one_is_refused(

@@ -143,6 +143,16 @@ def test_a_click_on_a_picture_opens_its_case_and_escape_closes_it(open_report):
     chooses(page, case=None)
 
 
+def test_back_closes_the_case_that_was_opened(open_report):
+    page = open_report()
+    page.locator(".case .panels").first.click()
+    expect(page).to_have_url(re.compile("case="))
+    page.go_back()
+    expect(page.locator("#stage")).to_be_hidden()
+    page.go_forward()
+    expect(page.locator("#stage")).to_be_visible()
+
+
 def test_the_button_of_a_case_opens_it_from_the_keyboard(open_report):
     page = open_report()
     page.locator(".look button").first.press("Enter")
@@ -178,8 +188,20 @@ def test_shift_shows_who_attends_to_it(view, close):
     says(page, "Who attends to this patch")
     reads(page, column[2, 6])
     page.keyboard.up("Shift")
-    page.mouse.move(*point_of(page, 2, 5))
     says(page, "Where this patch attends")
+
+
+def test_who_attends_can_be_chosen_for_good_and_shift_turns_it_round(view, close):
+    page = view(who="1")
+    page.mouse.move(*point_of(page, 2, 6))
+    says(page, "Who attends to this patch")
+    reads(page, patches(rows(close[1], 3)[:, 1 + 2 * SIDE + 6])[2, 6])
+    page.keyboard.down("Shift")
+    says(page, "Where this patch attends")
+    page.keyboard.up("Shift")
+    page.mouse.move(*point_of(page, 3, 6))
+    says(page, "Who attends to this patch")
+    expect(page.locator("[data-state=who]")).to_be_checked()
 
 
 def test_a_click_pins_several_pins_are_averaged_and_a_second_click_unpins(view, close):
@@ -200,6 +222,21 @@ def test_a_click_pins_several_pins_are_averaged_and_a_second_click_unpins(view, 
     chooses(page, pins=f"{3 * SIDE + 5}")
     page.locator("#v-unpin").click()
     chooses(page, pins=None)
+
+
+def test_what_was_shown_before_a_pin_comes_back_after_it(view, close):
+    page = view(target="nodule")
+    says(page, "relevance: nodule")
+    point = point_of(page, 3, 5)
+    page.mouse.click(*point)
+    page.mouse.move(5, 5)
+    says(page, "Where this patch attends")
+    expect(page.locator("[data-state=show]")).to_have_value("attention")
+    page.mouse.dblclick(*point)
+    page.mouse.click(*point)
+    page.mouse.move(5, 5)
+    says(page, "relevance: nodule")
+    expect(page.locator("[data-state=show]")).to_have_value("map")
 
 
 def test_the_layer_slider_and_the_head_choose_what_is_shown(view, close):
@@ -277,6 +314,21 @@ def test_two_classes_stand_side_by_side(view):
     expect(page.locator("#v-pane-b")).to_be_hidden()
 
 
+def test_a_second_class_stands_beside_the_decision_where_none_was_chosen(view):
+    page = view()
+    page.locator("[data-state=show]").select_option("attention")
+    page.locator("[data-state=sides]").select_option("two")
+    expect(page.locator("#v-pane-b")).to_be_visible()
+    says(page, "relevance: ")
+    with page.expect_download() as saved:
+        page.locator("[data-save=npz]").click()
+    with np.load(saved.value.path()) as kept:
+        assert kept["values"].shape == kept["other"].shape == (SIDE, SIDE)
+    page.locator("[data-state=method]").select_option("libra")
+    expect(page.locator("#v-says-a")).to_have_text("libra")
+    expect(page.locator("#v-pane-b")).to_be_hidden()
+
+
 def test_opacity_zero_leaves_the_grey_picture(view, plain):
     page = view(plain)
     assert pixels(page)[1] > 1
@@ -339,6 +391,13 @@ def test_controls_that_do_nothing_now_are_not_shown(view):
     expect(page.locator("#v-versus")).to_be_hidden()
     page.locator("[data-state=sides]").select_option("difference")
     expect(page.locator("#v-versus")).to_be_visible()
+
+
+def test_controls_that_a_case_has_no_data_for_are_off(view, plain):
+    page = view(plain)
+    for which in ("[data-save=gif]", "[data-state=show]", "[data-state=sides]", "#v-unpin"):
+        expect(page.locator(which)).to_be_disabled()
+    expect(page.locator("[data-save=png]")).to_be_enabled()
 
 
 def test_the_outline_of_a_mask_lies_over_its_picture(view, run):
@@ -461,7 +520,10 @@ def test_a_drag_changes_window_and_level_and_a_double_click_resets(view, plain):
     until(page, lambda: float(chosen(page, "width")) == 256 + 60)
     assert float(chosen(page, "level")) == 128 + 40
     chooses(page, pins=None)
+    expect(page.locator("#v-window-says")).to_have_text("level 168, width 316")
+    expect(page.locator("#v-preset")).to_have_value("")
     page.mouse.dblclick(x, y)
+    expect(page.locator("#v-preset")).to_have_value("0")
     chooses(page, level=None, width=None)
 
 
@@ -487,7 +549,7 @@ def test_ctrl_and_wheel_zoom_where_the_pointer_is_and_middle_drag_pans(view, run
 
 def test_presets_and_inversion_have_keys(view, plain):
     page = view(plain)
-    page.locator("#v-pane-a").focus()
+    page.locator("#v-next").focus()  # they work wherever nothing is typed
     bright = pixels(page)[0]
     page.keyboard.press("3")
     chooses(page, level="64", width="128")
@@ -495,6 +557,8 @@ def test_presets_and_inversion_have_keys(view, plain):
     page.keyboard.press("i")
     chooses(page, invert="1", level=None)
     until(page, lambda: pixels(page)[0] != pytest.approx(bright, rel=0.05))
+    page.locator("[data-state=text]").press_sequentially("i3")
+    chooses(page, text="i3", invert="1", level=None)
 
 
 def test_patches_are_pointed_at_and_pinned_by_keys(view):
@@ -518,6 +582,9 @@ def test_j_and_k_walk_through_the_cases(view, run):
     chooses(page, case=order[0])
     page.locator("#v-next").click()
     chooses(page, case=order[1])
+    page.locator("#v-list [aria-current]").press("ArrowDown")
+    chooses(page, case=order[2])
+    expect(page.locator("#v-list [aria-current]")).to_be_focused()
 
 
 def test_cases_are_filtered_sorted_and_counted(view, run):
@@ -539,6 +606,37 @@ def test_cases_are_filtered_sorted_and_counted(view, run):
     page.locator("[data-state=text]").fill(right[0])
     expect(cases).to_have_count(1)
     expect(page.locator("#v-count")).to_contain_text("1 of")
+
+
+def test_the_list_names_the_class_whose_probability_it_shows(view, run):
+    contents = read(run)
+    page = view()
+    for name in choose(contents)[:3]:
+        share = contents.judged["vit"][name].probabilities[1]
+        row = page.locator(f'#v-list button[data-case="{name}"] .share')
+        expect(row).to_have_text(re.compile(r"nodule [\d.]+\u00a0%"))
+        assert float(row.inner_text().split()[1].rstrip("\u00a0%")) == pytest.approx(
+            100 * share, abs=0.51
+        )
+    expect(page.locator("#v-legend")).to_contain_text("the probability of nodule")
+    expect(page.locator("#v-near")).to_have_text("nodule")
+
+
+def test_the_list_is_let_alone_while_the_pointer_moves(view):
+    page = view()
+    page.evaluate("""() => {
+      window.touched = 0;
+      const options = { childList: true, attributes: true, subtree: true };
+      const seen = new MutationObserver(all => { window.touched += all.length; });
+      seen.observe(document.getElementById("v-list"), options);
+    }""")
+    for place in ((1, 1), (3, 5), (6, 2)):
+        page.mouse.move(*point_of(page, *place))
+        expect(page.locator("#v-read")).to_contain_text(f"Row {place[0] + 1}, ")
+    assert page.evaluate("window.touched") == 0
+    page.locator("#v-next").click()
+    expect(page.locator("#v-list [aria-current]")).to_have_count(1)
+    assert page.evaluate("window.touched") == 2
 
 
 def test_a_confusion_cell_leads_to_its_cases(open_report):
@@ -564,6 +662,26 @@ def test_a_click_on_the_calibration_curve_opens_cases_stated_so(open_report, run
     assert near == pytest.approx(middle, abs=0.02)
     expected = sum(abs(one - near) <= 0.05 for one in stated)
     expect(page.locator("#v-list button")).to_have_count(expected)
+
+
+def test_a_click_on_the_roc_curve_opens_the_cases_at_its_threshold(open_report, run):
+    page = open_report()
+    plot = page.locator('.pick[data-axis^="false positive rate"]').first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    contents = read(run)
+    judged = contents.judged["vit"]
+    negative = sorted(
+        judged[name].probabilities[1] for name in judged if contents.truth[name] == "clear"
+    )
+    plot.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    near = float(chosen(page, "near"))
+    assert near == pytest.approx(negative[round((len(negative) - 1) / 2)], abs=0.05)
+    expected = sum(abs(one.probabilities[1] - near) <= 0.05 for one in judged.values())
+    expect(page.locator("#v-list button")).to_have_count(expected)
+    expect(page.locator("#stage")).to_be_visible()
+    page.get_by_role("button", name="Show all").last.click()
+    expect(page.locator("#v-list button")).to_have_count(len(choose(contents)))
 
 
 def test_the_whole_state_is_in_the_address_and_comes_back(view):
@@ -623,6 +741,27 @@ def test_a_tap_pins_on_a_narrow_screen(view):
     page.locator("#v-pane-a").scroll_into_view_if_needed()
     page.touchscreen.tap(*point_of(page, 3, 4))
     chooses(page, pins=str(3 * SIDE + 4))
+
+
+def test_two_fingers_zoom_and_pan(view):
+    page = view(options={"viewport": NARROW, "has_touch": True})
+    page.locator("#v-pane-a").scroll_into_view_if_needed()
+    x, y = point_of(page, 3, 4)
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        at = [
+            {"x": x + right, "y": y + down, "id": one} for one, (right, down) in enumerate(points)
+        ]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    touch("touchStart", (-20, 0), (20, 0))
+    for far in (22, 25, 30, 40):
+        touch("touchMove", (10 - far, 0), (10 + far, 0))
+    touch("touchEnd")
+    until(page, lambda: float(chosen(page, "zoom")) == pytest.approx(2, rel=0.01))
+    until(page, lambda: float(chosen(page, "x")) == pytest.approx(10, abs=1))
+    chooses(page, pins=None)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -56,7 +56,7 @@ def compare(
         content["throughput"] = throughput(dict(zip(names, runs, strict=True)), progress=progress)
     record, page = out / "compare.json", out / "compare.html"
     write_json(record, content)
-    write_text(page, build(runs, compared=record))
+    write_text(page, build(runs, compared=record, folder=out))
     said = [one["sentence"] for one in content["comparisons"]] + content["warnings"]
     said += throughput_sentences(content["throughput"]) if timed else []
     return {"compare": str(record), "report": str(page), "summary": [*said, f"report: {page}"]}

@@ -30,13 +30,16 @@ Runs = Mapping[str, Contents]
 """The runs by the name that the page gives them."""
 
 
-def build(runs: Sequence[RunFolder], *, compared: Path | None = None) -> str:
+def build(
+    runs: Sequence[RunFolder], *, compared: Path | None = None, folder: Path | None = None
+) -> str:
     """Make the page that sets runs side by side.
 
     Args:
         runs: At least two runs that were tested on the same cases.
         compared: ``compare.json`` (its schema is in ``schemas``), which holds the paired
             differences; without it the page says that they are missing.
+        folder: Where the page will lie; its cases lead from there to the runs' reports.
 
     Returns:
         A whole HTML page; the same folders always give the same text.
@@ -71,7 +74,7 @@ def build(runs: Sequence[RunFolder], *, compared: Path | None = None) -> str:
             curves=curve_figures(_subjects(named)),
             comparisons=comparisons(stated, name=name),
             comparisons_csv=comparisons_csv(stated),
-            parted=disagreement(named),
+            parted=disagreement(named, folder=folder),
             choices=differing_choices(named),
             limits=_limits(named),
             made=[

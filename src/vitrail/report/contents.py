@@ -140,6 +140,15 @@ class Contents:
         points = self.evaluation.get("operating_points") or {}
         return _threshold(points.get(model))
 
+    def decide(self, model: str, shares: Mapping[str, float]) -> str:
+        """Choose a class by its probability as the model's test cases were decided."""
+        return _decide(
+            np.asarray(list(shares.values())),
+            tuple(shares),
+            positive=self.evaluation.get("positive_class"),
+            threshold=self.threshold(model),
+        )
+
     def lacks(self, key: str) -> Missing | None:
         """Return what is missing of a part, or None where it is there."""
         return next((missing for missing in self.missing if missing.key == key), None)

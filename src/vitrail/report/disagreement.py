@@ -1,11 +1,14 @@
 """Where runs part: the cases that they decide differently, each run's map of them side by side."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from vitrail.report.contents import Contents
-from vitrail.report.gallery import Said, said_of
+from vitrail.report.gallery import Said, choose, said_of
 from vitrail.report.maps import Legend, Map, legend_of, methods_of, overlays, read_maps
 from vitrail.report.pictures import data_uri, outline, read_picture
 
@@ -23,6 +26,7 @@ class Panel:
         overlays: Data URIs of its own map by ``<normalization>-<resampling>``; empty without one.
         method: Name of the map's method.
         class_specific: Whether the map depends on the class asked for.
+        closer: Address of the case in the run's own report, empty where it is not shown there.
     """
 
     run: str
@@ -30,6 +34,7 @@ class Panel:
     overlays: Mapping[str, str]
     method: str
     class_specific: bool
+    closer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +76,18 @@ class Disagreement:
     total: int
     legends: Mapping[str, Legend]
 
+    @property
+    def leads(self) -> bool:
+        """Whether any case leads to a report."""
+        return any(panel.closer for case in self.cases for panel in case.panels)
 
-def disagreement(runs: Mapping[str, Contents]) -> Disagreement:
+
+def disagreement(runs: Mapping[str, Contents], *, folder: Path | None = None) -> Disagreement:
     """Find and draw the cases on which the runs' own models part.
 
     Args:
         runs: Runs on the same test cases, by the name that the page gives them.
+        folder: Where the page will lie; its cases lead from there to the runs' reports.
     """
     first = next(iter(runs.values()))
     said = {
@@ -94,6 +105,7 @@ def disagreement(runs: Mapping[str, Contents]) -> Disagreement:
     chosen = sorted(parted, key=lambda case_id: (_rank(parted[case_id]), case_id))[:MOST_CASES]
     maps = {name: read_own(one, chosen) for name, one in runs.items()}
     legends = {name: found[1] for name, found in maps.items() if found[1] is not None}
+    closer = {name: _closer(one, folder=folder) for name, one in runs.items()}
     return Disagreement(
         sentence=(
             f"Of {len(said)} test cases the runs decide {len(alike)} alike ({right} rightly, "
@@ -101,12 +113,25 @@ def disagreement(runs: Mapping[str, Contents]) -> Disagreement:
         ),
         patterns=tuple(Counter(_pattern(own) for own in parted.values()).most_common()),
         cases=tuple(
-            _draw(runs, case_id, said=parted[case_id], maps=maps, legends=legends)
+            _draw(runs, case_id, said=parted[case_id], maps=maps, legends=legends, closer=closer)
             for case_id in chosen
         ),
         total=len(parted),
         legends=legends,
     )
+
+
+def _closer(contents: Contents, *, folder: Path | None) -> Mapping[str, str]:
+    """Address the cases that a run's own report shows, as seen from a folder."""
+    report = contents.run.report
+    if folder is None or not report.is_file():
+        return {}
+    try:
+        way = os.path.relpath(report.resolve(), folder.resolve())
+    except ValueError:  # another drive: no way leads there
+        return {}
+    page = quote(Path(way).as_posix())
+    return {name: f"{page}#{urlencode({'case': name})}" for name in choose(contents)}
 
 
 def _rank(said: Mapping[str, Said]) -> tuple[bool, float]:
@@ -141,6 +166,7 @@ def _draw(
     said: Mapping[str, Said],
     maps: Mapping[str, tuple[Mapping[str, Map], Legend | None]],
     legends: Mapping[str, Legend],
+    closer: Mapping[str, Mapping[str, str]],
 ) -> Parted:
     """Draw one case."""
     holders = [one.run for one in runs.values() if one.run.picture(case_id).is_file()]
@@ -159,6 +185,7 @@ def _draw(
                 overlays=painted,
                 method="" if legend is None else legend.method,
                 class_specific=legend is not None and legend.class_specific,
+                closer=closer[name].get(case_id, ""),
             )
         )
     return Parted(

@@ -161,7 +161,8 @@ class _Frame:
     def pick(self) -> Markup:
         """Lay an invisible area over the plot, where a click tells the value on the x axis."""
         return Markup(
-            '<rect class="pick" data-axis="{}" x="{}" y="{}" width="{}" height="{}"/>'
+            '<rect class="pick" fill="none" pointer-events="all" data-axis="{}" '
+            'x="{}" y="{}" width="{}" height="{}"/>'
         ).format(self._x.name, _LEFT, _TOP, _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM)
 
     def grid(self) -> Markup:

@@ -106,6 +106,11 @@ def about(contents: Contents, legends: Sequence[Legend]) -> dict[str, Any]:
         "classes": list(contents.classes),
         "positive": contents.evaluation.get("positive_class"),
         "temperature": temperature,
+        "thresholds": {
+            model_name(name): threshold
+            for name in contents.models
+            if (threshold := contents.threshold(name)) is not None
+        },
         "calibration": bins if isinstance(bins, list) else [],
         "palettes": {name: [list(color) for color in colors] for name, colors in ANCHORS.items()},
         "methods": [

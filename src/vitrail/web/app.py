@@ -154,7 +154,9 @@ class Server:
     async def report(self, request: Request) -> Response:
         """Show the run's report as it stands."""
         del request
-        path = self.session.run.require(self.session.run.report, "report")
+        path = self.session.run.report
+        if not path.is_file():
+            raise HTTPException(404, "the run has no report: `vitrail report` makes it")
         return FileResponse(
             path, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY}
         )

@@ -1,6 +1,6 @@
 """A new picture is labelled and explained: what the viewer is told of it, and what is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ def label(
     number: int,
     method: str,
     modalities: Sequence[str],
+    decide: Callable[[Mapping[str, float]], str],
 ) -> Sent:
     """Label and explain a decoded picture or scan.
 
@@ -50,12 +51,13 @@ def label(
         number: Its place among the sent pictures, from 1.
         method: How it is explained.
         modalities: What made the training pictures; empty where nobody knows.
+        decide: Chooses a class by the probability of each.
     """
     first = trained.each[0]
     preprocessing = first.preprocessing
     pictures, warnings = _scaled(decoded, preprocessing)
     images = torch.stack([to_input(one, preprocessing) for one in pictures])
-    shares = trained.probabilities(images)
+    shares = dict(zip(first.classes, trained.probabilities(images), strict=True))
     warnings += _strange(decoded, modalities)
     if _is_outside(first, pictures[0], images):
         warnings.append("unlike the training pictures: do not rely on it")
@@ -75,7 +77,7 @@ def label(
         "id": f"new {number}: {name}",
         "truth": "",
         "right": True,
-        "said": [_said(first.classes, shares)],
+        "said": [_said(decide(shares), shares)],
         "place": place,
         "maps": {method: kept},
         "similar": [],
@@ -127,12 +129,12 @@ def _strange(decoded: Decoded, modalities: Sequence[str]) -> list[str]:
     return [f"made by {came}, the training pictures by {', '.join(modalities)}: do not rely on it"]
 
 
-def _said(classes: Sequence[str], shares: Sequence[float]) -> dict[str, Any]:
+def _said(decision: str, shares: Mapping[str, float]) -> dict[str, Any]:
     """Write what the model says of a sent picture."""
     return {
         "model": "Vision Transformer",
-        "decision": classes[int(np.argmax(shares))],
+        "decision": decision,
         "right": True,
         "trainings": 1,
-        "probabilities": dict(zip(classes, shares, strict=True)),
+        "probabilities": dict(shares),
     }

@@ -8,6 +8,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from vitrail.errors import DataError
 from vitrail.pipeline.choices import read_plan
 from vitrail.pipeline.closeup import close_up
 from vitrail.pipeline.pictures import png
-from vitrail.report.contents import Contents, read
+from vitrail.report.contents import PRIMARY, Contents, read
 from vitrail.report.gallery import said_of
 from vitrail.report.maps import Legend, Map, legend_of, methods_of, read_map
 from vitrail.report.payload import (
@@ -93,6 +94,7 @@ class Session:
             "thumbnails": {},
             "mostBytes": self.most_bytes,
             "scans": self.view is not None,
+            "report": self.run.report.is_file(),
         }
 
     def case_json(self, index: int) -> dict[str, Any]:
@@ -173,6 +175,7 @@ class Session:
             number=len(self.sent) + 1,
             method=self._named(None),
             modalities=self.modalities,
+            decide=partial(self.contents.decide, PRIMARY),
         )
         self.sent.append(sent)
         return dict(sent.about)

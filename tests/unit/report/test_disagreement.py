@@ -1,12 +1,14 @@
 """Cases on which runs part: which they are, who is right, and each run's map of them."""
 
 import re
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
 from vitrail.report.compare import build
 from vitrail.report.contents import read
 from vitrail.report.disagreement import MOST_CASES, disagreement
+from vitrail.runfolder import write_text
 
 
 @pytest.fixture
@@ -60,6 +62,23 @@ def test_at_most_so_many_cases_are_drawn_and_the_page_says_so(make_run, monkeypa
     page = build([make_run("one", cases=48), make_run("two", cases=48, noise=11)])
     assert len(re.findall(r'<li class="case"', page)) == 1
     assert re.search(r"1 of \d+ cases", page)
+
+
+def test_a_case_leads_to_the_reports_that_show_it(pair, tmp_path):
+    run = pair["one"].run
+    write_text(run.report, "the report")
+    folder = tmp_path / "both of them"
+    for case in disagreement(pair, folder=folder).cases:
+        one, two = (urlsplit(panel.closer) for panel in case.panels)
+        assert (folder / unquote(one.path)).resolve() == run.report.resolve()
+        assert parse_qs(one.fragment) == {"case": [case.case_id]}
+        assert two.path == ""
+
+
+def test_without_a_place_for_the_page_no_case_leads_anywhere(pair):
+    write_text(pair["one"].run.report, "the report")
+    found = disagreement(pair)
+    assert not found.leads
 
 
 def test_a_run_without_pictures_and_maps_still_gets_its_cases(pair):

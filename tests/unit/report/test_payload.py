@@ -57,6 +57,16 @@ def test_colors_and_classes_are_the_packages(sent):
     assert len(sent["calibration"]) == 5
 
 
+def test_decisions_come_with_the_probability_they_are_made_at(run):
+    content = read_json(run.evaluation)
+    content["operating_points"] = {"vit": [{"threshold": 0.25}, {"threshold": 0.75}]}
+    write_json(run.evaluation, content)
+    contents = read(run)
+    assert payload(contents, gallery(contents))["thresholds"] == {"Vision Transformer": 0.5}
+    assert contents.decide("vit", {"clear": 0.49, "nodule": 0.51}) == "nodule"
+    assert contents.decide("vit", {"nodule": 0.49, "clear": 0.51}) == "clear"
+
+
 def test_a_temperature_comes_with_the_calibration_that_it_gives(run):
     content = read_json(run.evaluation)
     after = [{"probability": 0.5, "frequency": 0.5, "low": 0.2, "high": 0.8, "n": 9}]

@@ -7,6 +7,7 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import httpx2
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from vitrail.data.raster import read_stored
 from vitrail.report.viewer.script import modules
+from vitrail.runfolder import RunFolder
 from vitrail.web import app
 from vitrail.web import session as sessions
 from vitrail.web.decode import Decoded
@@ -104,6 +106,24 @@ def test_a_new_picture_is_labelled_explained_and_exported(client, session, here)
         assert "Müller, Anna.png" in archive.read("predictions.csv").decode()
         values = np.load(io.BytesIO(archive.read("001.npz")))["values"]
     assert list(values.shape) == grid_of(session)
+
+
+@pytest.mark.parametrize(("threshold", "decision"), [(0.0, "nodule"), (1.0, "clear")])
+def test_a_new_picture_is_decided_as_the_test_cases_were(
+    client, session, monkeypatch, threshold, decision
+):
+    stated = {"positive_class": "nodule", "operating_points": {"vit": [{"threshold": threshold}]}}
+    contents = replace(session.contents, evaluation={**session.contents.evaluation, **stated})
+    monkeypatch.setattr(session, "contents", contents)
+    answer = client.post("/pictures", params={"name": "one.png"}, content=png())
+    assert answer.json()["said"][0]["decision"] == decision
+
+
+def test_a_run_without_a_report_says_who_makes_it(client, session, monkeypatch, tmp_path, said):
+    assert client.get("/run").json()["report"]
+    monkeypatch.setattr(session, "run", RunFolder(tmp_path))
+    assert not client.get("/run").json()["report"]
+    assert "vitrail report" in said(client.get("/report"))
 
 
 def test_the_outline_of_a_mask_is_answered_where_there_is_one(client):

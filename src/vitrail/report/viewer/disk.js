@@ -1,8 +1,15 @@
 // The viewer inside a report that opens from disk: everything it needs stands in the page.
 
-import { scoreOf } from "./cases.js";
+import { NEAR, scoreOf } from "./cases.js";
 import { loaded } from "./decode.js";
-import { Viewer, found } from "./main.js";
+import { found } from "./controls.js";
+import { Viewer } from "./main.js";
+
+/** Figures that lead to cases, by how their axis begins. */
+const LEADS = {
+  "stated probability": "A click opens the cases stated so.",
+  "false positive rate": "A click opens the cases near its threshold.",
+};
 
 /** @param {Element | null | undefined} script @returns {any} */
 function written(script) {
@@ -47,12 +54,19 @@ function startOnPage() {
     const opener = /** @type {HTMLElement} */ (event.target).closest("[data-open]");
     if (opener instanceof HTMLElement) store.set({ case: String(opener.dataset.open), pins: "" });
   });
-  for (const plot of document.querySelectorAll(".pick")) {
+  for (const [axisName, words] of Object.entries(LEADS)) {
+    const plot = document.querySelector(`#results .pick[data-axis^="${axisName}"]`); // of the first model, on the cases shown
+    if (!plot || (run.positive === null && axisName !== "stated probability")) continue;
+    plot.classList.add("leads");
+    plot.closest("figure")?.querySelector("figcaption")?.append(` ${words}`);
     plot.addEventListener("click", (event) => {
       const box = plot.getBoundingClientRect();
       const near = probabilityAt(run, plot.getAttribute("data-axis") ?? "", (/** @type {MouseEvent} */ (event).clientX - box.left) / box.width);
       if (near === null) return;
-      store.set({ near: Math.round(near * 100) / 100, sort: "positive" });
+      const shares = run.cases.map((one) => scoreOf(run, one, run.positive));
+      const nearest = shares.reduce((best, share) => (Math.abs(share - near) < Math.abs(best - near) ? share : best));
+      const kept = Math.abs(nearest - near) <= NEAR ? near : nearest; // a click always opens a case
+      store.set({ near: Math.round(kept * 100) / 100, sort: "positive" });
       viewer.list.draw(store.state, found("v-count", HTMLElement));
       viewer.list.step(0);
     });
@@ -69,7 +83,7 @@ function startOnPage() {
 function probabilityAt(run, axisName, at) {
   if (axisName === "stated probability") return at;
   if (!axisName.startsWith("false positive rate") || run.positive === null) return null;
-  const scores = run.cases.filter((one) => one.truth !== run.positive).map((one) => scoreOf(one, run.positive)).sort();
+  const scores = run.cases.filter((one) => one.truth !== run.positive).map((one) => scoreOf(run, one, run.positive)).sort((one, two) => one - two);
   return scores.length ? scores[Math.round((scores.length - 1) * (1 - at))] : null;
 }
 

@@ -16,9 +16,9 @@ export function element(tag, attributes, ...children) {
   return made;
 }
 
-/** @param {number} share */
-function percent(share) {
-  return `${(share * 100).toFixed(share > 0.995 || share < 0.005 ? 1 : 0)}\u00a0%`;
+/** @param {number} share @param {number} digits */
+export function percent(share, digits = share > 0.995 || share < 0.005 ? 1 : 0) {
+  return `${(share * 100).toFixed(digits)}\u00a0%`;
 }
 
 /**
@@ -32,20 +32,41 @@ export function calibrated(probabilities, temperature) {
 }
 
 /**
+ * Say what a model states of a case: the first model's probabilities are calibrated where that was learned.
+ * @param {import("./types.js").Run} run @param {import("./types.js").Case} one @param {number} place of the model
+ */
+export function statedOf(run, one, place = 0) {
+  const { probabilities } = one.said[place];
+  return place === 0 && run.temperature !== null ? calibrated(probabilities, run.temperature) : probabilities;
+}
+
+/**
+ * Say from which probability a model decides for the positive class; empty where the likeliest class wins.
+ * @param {import("./types.js").Run} run @param {string} model @param {boolean} own whether it is the first model
+ */
+export function thresholdWords(run, model, own) {
+  const threshold = run.thresholds[model];
+  if (threshold === undefined || run.positive === null) return "";
+  const both = { yes: threshold, no: 1 - threshold };
+  const shown = own && run.temperature !== null ? calibrated(both, run.temperature).yes : threshold;
+  return `${run.positive} is decided from ${percent(shown, 1)} up`;
+}
+
+/**
  * Show each model's probabilities, the first model's calibrated and with how often such held.
  * @param {HTMLElement} root @param {import("./types.js").Run} run @param {import("./types.js").Case} one
  */
 export function showProbabilities(root, run, one) {
   const parts = one.said.map((said, place) => {
     const own = place === 0 && run.temperature !== null;
-    const shares = own ? calibrated(said.probabilities, /** @type {number} */ (run.temperature)) : said.probabilities;
+    const shares = statedOf(run, one, place);
     const rows = Object.entries(shares).sort((first, second) => second[1] - first[1]).slice(0, 5).map(([name, share]) => {
       const row = element("span", { class: "probability" }, element("span", {}, name), " ", element("b", {}, percent(share)));
       row.style.setProperty("--share", String(share));
       return row;
     });
-    const words = `${own ? "calibrated" : "as trained"}${said.trainings > 1 ? `, mean of ${said.trainings} trainings` : ""}`;
-    const head = element("p", {}, element("b", {}, said.model), ` decides ${said.decision} `, element("span", { class: said.right ? "right" : "wrong" }, one.truth ? (said.right ? "✓" : "✗") : ""), element("span", { class: "hint" }, ` ${words}`));
+    const words = [own ? "calibrated" : "as trained", said.trainings > 1 ? `mean of ${said.trainings} trainings` : "", thresholdWords(run, said.model, place === 0)];
+    const head = element("p", {}, element("b", {}, said.model), ` decides ${said.decision} `, element("span", { class: said.right ? "right" : "wrong" }, one.truth ? (said.right ? "✓" : "✗") : ""), element("span", { class: "hint" }, ` ${words.filter(Boolean).join("; ")}`));
     return element("div", {}, head, ...rows, ...(place === 0 ? [held(run, shares)] : []));
   });
   root.replaceChildren(...parts, ...(one.note ? [element("p", { class: "hint" }, one.note)] : []));
@@ -74,9 +95,8 @@ export function showTrust(root, one, method, specific) {
 /**
  * Show the answer after every layer: one bar a layer, of the class that is decided for at the end.
  * @param {HTMLElement} root @param {import("./types.js").Run} run @param {import("./types.js").Close | null} close
- * @param {number} layer
  */
-export function showLens(root, run, close, layer) {
+export function showLens(root, run, close) {
   const lens = close?.lens;
   root.hidden = !lens;
   if (!close || !lens) return;
@@ -87,12 +107,17 @@ export function showLens(root, run, close, layer) {
     const row = [...lens.slice(place * count, (place + 1) * count)];
     const best = row.indexOf(Math.max(...row));
     const words = `After layer ${place + 1}: ${run.classes[best]} ${percent(row[best])}, ${run.classes[decided]} ${percent(row[decided])}`;
-    const bar = element("button", { type: "button", "data-layer": String(place), title: words, "aria-label": words, "aria-pressed": String(place === layer), class: best === decided ? "same" : "other" }, element("span", {}), element("i", {}, String(place + 1)));
+    const bar = element("button", { type: "button", "data-layer": String(place), title: words, "aria-label": words, class: best === decided ? "same" : "other" }, element("span", {}), element("i", {}, String(place + 1)));
     bar.style.setProperty("--share", String(row[decided]));
     return bar;
   });
   const title = element("p", { class: "hint" }, `Logit lens: probability of ${run.classes[decided]} if the model stopped after each layer; hatched where another class leads. Early layers were never trained to be read so.`);
   root.replaceChildren(title, element("div", { class: "bars", role: "group", "aria-label": "Answer after each layer" }, ...bars));
+}
+
+/** Mark the bar of the layer that is looked at. @param {HTMLElement} root @param {number} layer */
+export function markLayer(root, layer) {
+  for (const bar of root.querySelectorAll("button")) bar.setAttribute("aria-pressed", String(bar.dataset.layer === String(layer)));
 }
 
 /** Show the training cases that are most like this one to the model. @param {HTMLElement} root @param {import("./types.js").Run} run @param {import("./types.js").Case} one */
@@ -105,6 +130,11 @@ export function showSimilar(root, run, one) {
   });
   const title = element("p", { class: "hint" }, `Nearest of ${run.among}, by the cosine distance of what the model's head reads.`);
   root.replaceChildren(element("h3", {}, "Most similar training cases"), title, element("ul", {}, ...shown));
+}
+
+/** Say the ends of a color scale and what they are. @param {import("./types.js").View} view */
+export function scaleWords(view) {
+  return `${small(view.signed ? -view.top : view.bottom)} to ≥ ${small(view.top)}, ${view.scale}`;
 }
 
 /**

@@ -15,7 +15,7 @@ export class Gestures {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {import("./state.js").Store} store
-   * @param {{patchAt: (x: number, y: number) => number | null, hover: (patch: number | null) => void,
+   * @param {{patchAt: (x: number, y: number) => number | null, hover: (patch: number | null) => void, turn: (shift: boolean) => void,
    *   slices: () => number, grid: () => [number, number] | null, hovered: () => number | null}} pane
    */
   constructor(canvas, store, pane) {
@@ -43,7 +43,7 @@ export class Gestures {
     this.canvas.setPointerCapture(event.pointerId);
     this.fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     this.moved = 0;
-    this.spread = 0;
+    this.spread = this.fingers.size === 2 ? this.between() : 0;
     if (event.button === 1) event.preventDefault();
   }
 
@@ -73,12 +73,16 @@ export class Gestures {
 
   /** Two fingers: zoom by their distance, pan by their middle. @param {number} right @param {number} down */
   pinch(right, down) {
-    const [one, two] = [...this.fingers.values()];
-    const spread = Math.hypot(one.x - two.x, one.y - two.y);
-    const { state } = this.store;
+    const { state } = this.store, spread = this.between();
     const zoom = this.spread ? bounded((state.zoom * spread) / this.spread) : state.zoom;
     this.spread = spread;
     this.store.set({ zoom, x: state.x + right, y: state.y + down });
+  }
+
+  /** How far two fingers are apart. */
+  between() {
+    const [one, two] = [...this.fingers.values()];
+    return Math.hypot(one.x - two.x, one.y - two.y);
   }
 
   /** @param {MouseEvent} event @returns {[number, number]} */
@@ -89,7 +93,7 @@ export class Gestures {
 
   /** @param {PointerEvent} event */
   point(event) {
-    if (event.pointerType !== "touch") this.store.set({ who: event.shiftKey });
+    this.pane.turn(event.shiftKey);
     this.pane.hover(this.pane.patchAt(...this.at(event)));
   }
 
@@ -97,7 +101,7 @@ export class Gestures {
   pin(patch) {
     const pins = pinsOf(this.store.state);
     const kept = pins.includes(patch) ? pins.filter((one) => one !== patch) : [...pins, patch];
-    this.store.set({ pins: kept.join("."), show: kept.length ? "attention" : this.store.state.show });
+    this.store.set({ pins: kept.join(".") });
   }
 
   /** @param {WheelEvent} event */
@@ -129,32 +133,36 @@ export class Gestures {
   /** @param {KeyboardEvent} event */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const { state } = this.store;
-    const preset = PRESETS[Number(event.key) - 1];
     const steps = /** @type {Object<string, [number, number]>} */ ({ ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] });
-    if (steps[event.key]) this.walk(...steps[event.key], event.shiftKey);
+    if (steps[event.key]) this.walk(...steps[event.key]);
     else if (event.key === "Enter" || event.key === " ") {
       const patch = this.pane.hovered();
       if (patch !== null) this.pin(patch);
-    } else if (preset) this.store.set({ level: preset[1], width: preset[2] });
-    else if (event.key === "PageDown" || event.key === "PageUp") {
-      if (this.pane.slices() > 1) this.leaf(event.key === "PageDown" ? 1 : -1);
-    } else if (event.key.toLowerCase() === "m") this.store.set({ outline: !state.outline });
-    else if (event.key.toLowerCase() === "i") this.store.set({ invert: !state.invert });
-    else if (event.key === "0") this.reset();
-    else if (event.key === "+" || event.key === "-") this.store.set({ zoom: bounded(state.zoom * (event.key === "+" ? 1.25 : 0.8)) });
+    } else if ((event.key === "PageDown" || event.key === "PageUp") && this.pane.slices() > 1) this.leaf(event.key === "PageDown" ? 1 : -1);
     else return;
     event.preventDefault();
   }
 
-  /** Move the pointed patch with the arrows. @param {number} down @param {number} right @param {boolean} who */
-  walk(down, right, who) {
+  /** Do what a key says wherever it is pressed; returns whether it says anything. @param {string} key */
+  shortcut(key) {
+    const { state } = this.store;
+    const preset = PRESETS[Number(key) - 1];
+    if (preset) this.store.set({ level: preset[1], width: preset[2] });
+    else if (key.toLowerCase() === "m") this.store.set({ outline: !state.outline });
+    else if (key.toLowerCase() === "i") this.store.set({ invert: !state.invert });
+    else if (key === "0") this.reset();
+    else if (key === "+" || key === "-") this.store.set({ zoom: bounded(state.zoom * (key === "+" ? 1.25 : 0.8)) });
+    else return false;
+    return true;
+  }
+
+  /** Move the pointed patch with the arrows. @param {number} down @param {number} right */
+  walk(down, right) {
     const grid = this.pane.grid();
     if (!grid) return;
     const patch = this.pane.hovered();
     const row = patch === null ? Math.floor(grid[0] / 2) : Math.floor(patch / grid[1]) + down;
     const column = patch === null ? Math.floor(grid[1] / 2) : (patch % grid[1]) + right;
-    this.store.set({ who });
     this.pane.hover(Math.min(Math.max(row, 0), grid[0] - 1) * grid[1] + Math.min(Math.max(column, 0), grid[1] - 1));
   }
 }

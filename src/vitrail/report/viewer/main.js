@@ -2,25 +2,19 @@
 
 import { opened } from "./decode.js";
 import { palette, small } from "./color.js";
-import { DEFAULTS, Store } from "./state.js";
-import { layerOf, plainName, viewsOf } from "./view.js";
+import { Store } from "./state.js";
+import { layerOf, viewsOf } from "./view.js";
 import { Pane } from "./canvas.js";
 import { sliceWords, spotWords, tileAt } from "./scan.js";
-import { Gestures, PRESETS } from "./gestures.js";
+import { Gestures } from "./gestures.js";
 import { Wall } from "./wall.js";
 import { CaseList } from "./cases.js";
-import { element, showLens, showProbabilities, showScale, showSimilar, showTrust } from "./facts.js";
-import { download, gif, npz } from "./save.js";
+import { bindControls, found, showControls } from "./controls.js";
+import { element, markLayer, scaleWords, showLens, showProbabilities, showScale, showSimilar, showTrust } from "./facts.js";
+import { download, gif, npz, sheet } from "./save.js";
 
 const FRAME_MS = 700; // how long a layer is shown
 const GIF_PX = 360;
-
-/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
-export function found(id, kind) {
-  const element_ = document.getElementById(id);
-  if (!(element_ instanceof kind)) throw new Error(`#${id} is not there`);
-  return element_;
-}
 
 export class Viewer {
   /** @param {import("./types.js").Source} source */
@@ -34,9 +28,12 @@ export class Viewer {
     this.close = null;
     /** @type {number | null} */
     this.patch = null;
+    this.shift = false; // while Shift is held, attention is read the other way round
     this.waiting = false;
     this.playing = 0;
     this.loading = 0;
+    /** @type {unknown[]} */
+    this.known = []; // what list and controls were drawn from
     this.busy = false; // while parts of the open case are fetched
     /** @type {(import("./types.js").View | null)[]} */
     this.views = [];
@@ -44,7 +41,7 @@ export class Viewer {
     this.wall = new Wall(found("v-wall", HTMLElement), this.store, this.run.palettes.sequential);
     this.list = new CaseList(found("v-list", HTMLElement), this.run, this.store);
     this.colors = { sequential: palette(this.run.palettes.sequential), diverging: palette(this.run.palettes.diverging) };
-    for (const pane of this.panes) this.hand(pane);
+    this.hands = this.panes.map((pane) => this.hand(pane));
     this.bind();
     this.store.listeners.push((state, changed) => this.changed(state, changed));
     new ResizeObserver(() => this.soon()).observe(found("v-panes", HTMLElement));
@@ -52,9 +49,10 @@ export class Viewer {
 
   /** @param {Pane} pane */
   hand(pane) {
-    new Gestures(pane.canvas, this.store, {
+    return new Gestures(pane.canvas, this.store, {
       patchAt: (x, y) => { const grid = this.grid(); return grid && pane.patchAt(x, y, grid); },
       hover: (patch) => this.hover(pane, patch),
+      turn: (shift) => this.turn(shift),
       slices: () => { const tiles = this.case?.place?.tiles; return tiles ? tiles[0] * tiles[1] : 1; },
       grid: () => this.grid(),
       hovered: () => this.patch,
@@ -80,57 +78,45 @@ export class Viewer {
     return this.close?.grid ?? this.views[0]?.grid ?? null;
   }
 
-  /** Bind every control with the field of the state that it names. */
+  /** Hold or let go of Shift. @param {boolean} shift */
+  turn(shift) {
+    if (shift === this.shift) return;
+    this.shift = shift;
+    this.soon();
+  }
+
   bind() {
     const { store, run } = this;
-    const option = (/** @type {string} */ id, /** @type {string[]} */ names, label = plainName) => {
-      const select = document.querySelector(`[data-state="${id}"]`);
-      select?.append(...names.map((name) => element("option", { value: name }, label(name))));
-    };
-    const same = (/** @type {string} */ name) => name;
-    option("method", run.methods.map((one) => one.name));
-    for (const id of ["target", "versus"]) option(id, run.classes, same);
-    option("truth", [...new Set(run.cases.map((one) => one.truth))].filter(Boolean).sort(), same);
-    option("decision", run.classes, same);
-    found("v-preset", HTMLSelectElement).append(...PRESETS.map(([name], place) => element("option", { value: String(place) }, `${place + 1} ${name}`)));
-    for (const control of document.querySelectorAll("[data-state]")) {
-      control.addEventListener("input", () => {
-        const one = /** @type {HTMLInputElement} */ (control);
-        const name = /** @type {keyof import("./state.js").State} */ (one.dataset.state);
-        const value = one.type === "checkbox" ? one.checked : typeof store.state[name] === "number" ? (one.value === "" ? DEFAULTS[name] : Number(one.value)) : one.value;
-        store.set({ [name]: value, ...(name === "head" ? { show: "attention" } : {}) });
-      });
-    }
+    bindControls(store, run);
     const on = (/** @type {string} */ id, /** @type {() => void} */ act) => found(id, HTMLElement).addEventListener("click", act);
     on("v-previous", () => this.list.step(-1));
     on("v-next", () => this.list.step(1));
     on("v-close", () => store.set({ case: "" }));
     on("v-unpin", () => store.set({ pins: "" }));
     on("v-play", () => this.play());
-    on("v-reset", () => store.set({ level: 128, width: 256, invert: false, zoom: 1, x: 0, y: 0, slice: 0 }));
-    found("v-layer", HTMLInputElement).addEventListener("input", (event) => store.set({ layer: Number(/** @type {HTMLInputElement} */ (event.target).value) - 1, show: "attention" }));
-    found("v-preset", HTMLSelectElement).addEventListener("input", (event) => {
-      const [, level, width] = PRESETS[Number(/** @type {HTMLSelectElement} */ (event.target).value)];
-      store.set({ level, width });
-    });
+    on("v-reset", () => this.hands[0].reset());
     found("v-lens", HTMLElement).addEventListener("click", (event) => {
       const bar = /** @type {HTMLElement} */ (event.target).closest("button");
       if (bar) store.set({ layer: Number(bar.dataset.layer), show: "attention" });
     });
     for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => this.save(String(/** @type {HTMLElement} */ (button).dataset.save)));
-    found("viewer", HTMLElement).addEventListener("keydown", (event) => this.key(event));
+    document.addEventListener("keydown", (event) => this.key(event));
+    document.addEventListener("keyup", (event) => { if (event.key === "Shift") this.turn(false); });
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
     const target = /** @type {HTMLElement} */ (event.target);
-    if (target.matches("input[type=search], input[type=number], select") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const isTyped = target.matches("select, textarea, input:not([type=range], [type=checkbox])");
+    const isCommand = (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState("AltGraph");
+    if (isTyped || isCommand || !found("viewer", HTMLElement).getClientRects().length) return;
     const step = { j: 1, k: -1 }[event.key];
     if (step) this.list.step(step);
     else if ((event.key === "[" || event.key === "]") && this.close) {
       const layer = layerOf(this.store.state, this.close) + (event.key === "]" ? 1 : -1);
       this.store.set({ layer: Math.min(Math.max(layer, 0), this.close.layers - 1), show: "attention" });
-    } else if (event.key === "Shift" && this.patch !== null) this.store.set({ who: true });
+    } else if (event.key === "Shift") this.turn(true);
+    else if (this.hands[0].shortcut(event.key)) event.preventDefault();
   }
 
   /** @param {import("./state.js").State} state @param {Set<string>} changed */
@@ -151,11 +137,10 @@ export class Viewer {
     const turn = (this.loading += 1);
     const place = this.run.cases.findIndex((one) => one.id === id);
     this.case = place < 0 ? null : this.run.cases[place];
-    this.close = null;
     this.patch = null;
     this.stop();
     this.panes.forEach((pane) => pane.load(null, null, null));
-    this.wall.load(null);
+    this.attend(null);
     const status = found("v-status", HTMLElement);
     status.textContent = id && place < 0 ? "This case is not among those shown." : "";
     this.titled();
@@ -174,9 +159,7 @@ export class Viewer {
       const stored = await this.source.close(place);
       const close = stored && (await opened(stored));
       if (turn !== this.loading) return;
-      this.close = close;
-      this.wall.load(close);
-      this.layered();
+      this.attend(close);
     } catch (error) {
       if (turn !== this.loading) return;
       status.textContent = `This case could not be opened: ${error instanceof Error ? error.message : error}`;
@@ -200,9 +183,11 @@ export class Viewer {
     if (tiles) /** @type {HTMLInputElement} */ (document.querySelector('[data-state="slice"]')).max = String(tiles[0] * tiles[1]);
   }
 
-  /** Offer the layers and heads that there are. */
-  layered() {
-    const { close } = this;
+  /** Take a close look, or none, and offer the layers and heads that there are. @param {import("./types.js").Close | null} close */
+  attend(close) {
+    this.close = close;
+    this.wall.load(close);
+    showLens(found("v-lens", HTMLElement), this.run, close);
     found("v-layer", HTMLInputElement).max = String(close?.layers ?? 1);
     const heads = Array.from({ length: close?.heads ?? 0 }, (_, head) => element("option", { value: String(head) }, String(head + 1)));
     found("v-head", HTMLSelectElement).replaceChildren(element("option", { value: "-1" }, "mean"), ...heads);
@@ -214,9 +199,13 @@ export class Viewer {
   }
 
   draw() {
-    const { state } = this.store;
-    this.list.draw(state, found("v-count", HTMLElement));
-    this.controls(state);
+    const state = { ...this.store.state, who: this.store.state.who !== this.shift };
+    const known = [this.store.state, this.case, this.close, this.run.cases.length];
+    if (known.some((one, place) => one !== this.known[place])) { // nothing of this follows the pointer
+      this.known = known;
+      this.list.draw(state, found("v-count", HTMLElement));
+      showControls(this.store.state, this.case, this.close);
+    }
     found("v-panes", HTMLElement).setAttribute("aria-busy", String(this.busy));
     const one = this.case;
     if (!one) { this.panes.forEach((pane) => pane.draw(state, null, null)); return; }
@@ -244,8 +233,8 @@ export class Viewer {
   /** Draw what need not follow the pointer. @param {import("./state.js").State} state @param {import("./types.js").Case} one */
   slowly(state, one) {
     this.wall.draw(state);
-    const layer = this.close ? layerOf(state, this.close) : 0;
-    showLens(found("v-lens", HTMLElement), this.run, this.close, layer);
+    found("v-wall-order", HTMLElement).textContent = this.wall.words(state.wall);
+    markLayer(found("v-lens", HTMLElement), this.close ? layerOf(state, this.close) : 0);
     const name = one.maps[state.method] ? state.method : (Object.keys(one.maps)[0] ?? "");
     showTrust(found("v-trust", HTMLElement), one, name, this.run.methods.find((known) => known.name === name)?.specific ?? false);
   }
@@ -261,27 +250,6 @@ export class Viewer {
     const seen = `${view.name}: ${small(value)} here, most (${small(view.values[peak])}) at row ${Math.floor(peak / view.grid[1]) + 1}, column ${(peak % view.grid[1]) + 1}`;
     said.dataset.value = String(value);
     said.textContent = `${at}. ${seen}.${spotWords(one.place, view.grid, patch)}`;
-  }
-
-  /** Let every control show the state. @param {import("./state.js").State} state */
-  controls(state) {
-    for (const control of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-state]"))) {
-      const name = /** @type {keyof import("./state.js").State} */ (control.dataset.state), value = state[name];
-      const text = name === "near" && state.near < 0 ? "" : String(value);
-      if (control.type === "checkbox") control.checked = Boolean(value);
-      else if (control.type === "number" && control === document.activeElement) continue; // half a number is typed
-      else if (control.value !== text) control.value = text;
-    }
-    found("v-versus", HTMLElement).hidden = state.sides === "one";
-    found("v-top", HTMLElement).hidden = state.norm !== "fixed";
-    const method = /** @type {HTMLSelectElement} */ (document.querySelector('[data-state="method"]'));
-    if (this.case && !this.case.maps[state.method]) method.value = Object.keys(this.case.maps)[0] ?? "";
-    const layer = this.close ? layerOf(state, this.close) + 1 : 1;
-    found("v-layer", HTMLInputElement).value = String(layer);
-    found("v-layer-says", HTMLElement).textContent = this.close ? `${layer} of ${this.close.layers}` : "";
-    found("v-slice-says", HTMLElement).textContent = sliceWords(this.case?.place ?? null, state.beside ? Math.max(state.slice, 1) : state.slice) || "all";
-    for (const id of ["v-layer", "v-head", "v-play"]) /** @type {HTMLInputElement} */ (document.getElementById(id)).disabled = !this.close;
-    for (const id of ["target", "versus", "sides"]) /** @type {HTMLSelectElement} */ (document.querySelector(`[data-state="${id}"]`)).disabled = !this.close?.values;
   }
 
   /** Play through the layers, or stop. */
@@ -308,26 +276,28 @@ export class Viewer {
     if (!one || !view) return;
     const name = one.id.replace(/[^\w.-]+/g, "_");
     if (kind === "npz") {
-      const place = Float32Array.from(one.place?.box ?? []);
-      download(npz({ values: { values: view.values, shape: view.grid }, box: { values: place, shape: [place.length] } }), `${name}.npz`);
-    } else if (kind === "png") this.panes[0].canvas.toBlob((blob) => blob && download(blob, `${name}.png`));
-    else if (this.close) download(gif(this.frames(this.close), FRAME_MS / 1000), `${name}.gif`);
+      const place = Float32Array.from(one.place?.box ?? []), other = this.views[1];
+      /** @type {Parameters<typeof npz>[0]} */
+      const arrays = { values: { values: view.values, shape: view.grid }, box: { values: place, shape: [place.length] } };
+      if (other) arrays.other = { values: other.values, shape: other.grid };
+      download(npz(arrays), `${name}.npz`);
+    } else if (kind === "png") {
+      const shown = this.panes.filter((pane) => pane.canvas.clientWidth);
+      const said = ["a", "b"].map((pane) => found(`v-says-${pane}`, HTMLElement).textContent ?? "");
+      sheet(shown.map((pane) => pane.canvas), said, scaleWords(view)).toBlob((blob) => blob && download(blob, `${name}.png`));
+    } else if (this.close) download(gif(this.frames(this.close), FRAME_MS / 1000), `${name}.gif`);
   }
 
   /** Draw every layer as it would be shown. @param {import("./types.js").Close} close */
   frames(close) {
     const { state } = this.store, one = /** @type {import("./types.js").Case} */ (this.case);
-    const small_ = document.createElement("canvas"), pane = this.panes[0];
-    const shrink = Math.min(1, GIF_PX / Math.max(pane.canvas.width, pane.canvas.height));
-    small_.width = Math.round(pane.canvas.width * shrink);
-    small_.height = Math.round(pane.canvas.height * shrink);
-    const context = /** @type {CanvasRenderingContext2D} */ (small_.getContext("2d", { willReadFrequently: true }));
-    const frames = [];
+    const pane = this.panes[0], frames = [];
     for (let layer = 0; layer < close.layers; layer += 1) {
       const shown = { ...state, layer, show: "attention" };
-      pane.draw(shown, viewsOf(shown, this.run, one, close, null)[0], null);
-      context.drawImage(pane.canvas, 0, 0, small_.width, small_.height);
-      frames.push(context.getImageData(0, 0, small_.width, small_.height));
+      const view = /** @type {import("./types.js").View} */ (viewsOf(shown, this.run, one, close, null)[0]);
+      pane.draw(shown, view, null);
+      const drawn = sheet([pane.canvas], [view.name], scaleWords(view), GIF_PX);
+      frames.push(/** @type {CanvasRenderingContext2D} */ (drawn.getContext("2d")).getImageData(0, 0, drawn.width, drawn.height));
     }
     this.soon();
     return frames;

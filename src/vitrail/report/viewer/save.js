@@ -9,6 +9,36 @@ export function download(content, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+const LINE_PX = 19, GAP_PX = 6;
+
+/**
+ * Set panes side by side over what is said of them, so that a saved picture keeps its legend.
+ * @param {HTMLCanvasElement[]} canvases of one height @param {string[]} words of each @param {string} scale
+ * @param {number} longest side of what is made of a single pane, px
+ */
+export function sheet(canvases, words, scale, longest = Infinity) {
+  const shrink = Math.min(1, longest / Math.max(canvases[0].width, canvases[0].height));
+  const size = Math.min(devicePixelRatio || 1, 1 / shrink), line = Math.round(LINE_PX * size);
+  const widths = canvases.map((canvas) => Math.round(canvas.width * shrink)), height = Math.round(canvases[0].height * shrink);
+  const made = document.createElement("canvas");
+  const gap = Math.round(GAP_PX * size);
+  made.width = widths.reduce((sum, width) => sum + width, gap * (widths.length - 1));
+  made.height = height + 2 * line;
+  const context = /** @type {CanvasRenderingContext2D} */ (made.getContext("2d", { willReadFrequently: true }));
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, made.width, made.height);
+  context.fillStyle = "#1b2130";
+  context.font = `${13 * size}px system-ui, sans-serif`;
+  let left = 0;
+  canvases.forEach((canvas, place) => {
+    context.drawImage(canvas, left, 0, widths[place], height);
+    context.fillText(words[place], left + 4, height + line * 0.75, widths[place] - 8);
+    left += widths[place] + gap;
+  });
+  context.fillText(scale, 4, height + line * 1.7, made.width - 8);
+  return made;
+}
+
 /**
  * Write arrays as ``.npz``: a ZIP of ``.npy`` files, stored.
  * @param {Record<string, {values: Float32Array, shape: number[]}>} arrays

@@ -3,11 +3,13 @@
 
 import { loaded } from "./decode.js";
 import { element } from "./facts.js";
-import { Viewer, found } from "./main.js";
+import { found, selectOf } from "./controls.js";
+import { Viewer } from "./main.js";
+import { readHash, writeHash } from "./state.js";
 
 /** Ask the server; what it refuses, it says in words. @param {string} path @param {RequestInit} [options] */
 async function asked(path, options) {
-  const answer = await fetch(path, { credentials: "same-origin", ...options });
+  const answer = await fetch(path, { credentials: "same-origin", ...options }).catch(() => { throw new Error("the server does not answer: does `vitrail serve` still run?"); });
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({ error: answer.statusText }));
   throw new Error(said.error);
@@ -17,8 +19,11 @@ async function asked(path, options) {
 function fromServer(run) {
   return {
     run,
-    picture: (index) => loaded(`cases/${index}/picture`).catch(() => { throw new Error("its picture is not to be had"); }),
-    outline: (index) => loaded(`cases/${index}/outline`),
+    picture: (index) => loaded(`cases/${index}/picture`).catch(async () => {
+      await asked(`cases/${index}`); // says it where the whole case, or the server, is gone
+      throw new Error("its picture is not to be had");
+    }),
+    outline: (index) => loaded(`cases/${index}/outline`).catch(() => null), // a case is shown without it
     detail: async (index) => (await asked(`cases/${index}`)).json(),
     close: async (index) => (await asked(`cases/${index}/close`)).json(),
   };
@@ -77,6 +82,7 @@ class Sender {
     try {
       const one = /** @type {import("./types.js").Case} */ (await (await sending()).json());
       this.viewer.run.cases.push(one);
+      found("v-export", HTMLElement).hidden = false;
       line.replaceChildren(`${name}: ${one.said[0].decision}${one.warning ? `. ${one.warning}` : ""}`);
       this.viewer.store.set({ case: one.id, pins: "" });
       this.viewer.soon();
@@ -117,10 +123,11 @@ async function startServed() {
   const status = found("v-status", HTMLElement);
   try {
     const run = await (await asked("run")).json();
+    const first = { ...readHash(location.hash), case: run.cases[0]?.id ?? "" };
+    if (!readHash(location.hash).case) history.replaceState(null, "", writeHash(first) || location.pathname);
     const viewer = new Viewer(fromServer(run));
     receive(viewer, new Sender(viewer));
     viewer.start();
-    if (!viewer.store.state.case && run.cases.length) viewer.store.set({ case: run.cases[0].id });
   } catch (error) {
     status.textContent = `The run could not be read: ${error instanceof Error ? error.message : error}`;
   }
@@ -135,12 +142,18 @@ function receive(viewer, sender) {
       input.value = "";
     });
   }
+  selectOf("outcome").append(element("option", {}, "new"));
+  found("v-report", HTMLElement).hidden = !viewer.run.report;
+  found("v-export", HTMLElement).hidden = viewer.run.cases.every((one) => one.truth);
   found("v-folder-of", HTMLElement).hidden = !scans;
   found("v-kind", HTMLElement).textContent = scans ? "New scans (the files of a series, or NIfTI)" : "New pictures";
   document.addEventListener("paste", (event) => sender.add([...(event.clipboardData?.files ?? [])].map((file) => ({ file, folder: "" }))));
-  document.addEventListener("dragover", (event) => event.preventDefault());
+  const dropping = (/** @type {boolean} */ on) => document.body.classList.toggle("dropping", on);
+  document.addEventListener("dragover", (event) => { event.preventDefault(); dropping(true); });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) dropping(false); });
   document.addEventListener("drop", async (event) => {
     event.preventDefault();
+    dropping(false);
     sender.add(await dropped([...(event.dataTransfer?.items ?? [])]));
   });
   const form = found("v-url", HTMLFormElement), field = found("v-url-field", HTMLInputElement);

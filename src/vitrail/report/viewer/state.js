@@ -11,7 +11,7 @@ export const DEFAULTS = Object.freeze({
   layer: -1, // -1 is the last
   head: -1, // -1 is the mean over heads
   pins: "", // patches, "3.17"
-  who: false, // who attends to the patch, instead of where it attends
+  who: false, // who attends to the patch, instead of where it attends; Shift turns it round
   paint: "color", // "color", "contour" or "spotlight"
   opacity: 55,
   mass: 100,
@@ -72,7 +72,11 @@ export class Store {
     /** @type {((state: State, changed: Set<string>) => void)[]} */
     this.listeners = [];
     this.waiting = false;
-    addEventListener("hashchange", () => this.set(readHash(location.hash)));
+    this.opening = false; // opening the first case is a step that "Back" takes back
+    addEventListener("hashchange", () => {
+      this.set(readHash(location.hash));
+      this.opening = false;
+    });
   }
 
   /** @param {Partial<State>} change */
@@ -80,6 +84,7 @@ export class Store {
     const names = /** @type {(keyof State)[]} */ (Object.keys(change));
     const changed = names.filter((name) => change[name] !== this.state[name]);
     if (!changed.length) return;
+    this.opening ||= Boolean(change.case && !this.state.case);
     this.state = { ...this.state, ...change };
     for (const told of this.listeners) told(this.state, new Set(changed));
     if (this.waiting) return;
@@ -87,7 +92,9 @@ export class Store {
     setTimeout(() => {
       this.waiting = false;
       const hash = writeHash(this.state);
-      if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname + location.search);
+      const address = hash || location.pathname + location.search;
+      if (hash !== location.hash) this.opening ? history.pushState(null, "", address) : history.replaceState(null, "", address);
+      this.opening = false;
     }, 100); // browsers refuse more than some hundred changes of the address in half a minute
   }
 }

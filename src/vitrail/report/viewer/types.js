@@ -26,10 +26,11 @@
  * @typedef {{probability: number, frequency: number | null, low: number | null,
  *   high: number | null, n: number}} Bin
  *
- * @typedef {{classes: string[], positive: string | null, temperature: number | null,
+ * A run; `thresholds` holds, by model, the probability (as trained) from which it decides for `positive`.
+ * @typedef {{classes: string[], positive: string | null, temperature: number | null, thresholds: Record<string, number>,
  *   calibration: Bin[], palettes: Object<string, [number, number, number][]>, methods: Method[],
  *   cases: Case[], among: string, thumbnails: Object<string, string>, mostBytes?: number,
- *   scans?: boolean, allowUrl?: boolean}} Run
+ *   scans?: boolean, allowUrl?: boolean, report?: boolean}} Run
  *
  * A close look as it is sent: see `close_json` in report/payload.py.
  * @typedef {{layers: number, heads: number, grid: [number, number], prefix: number, rows: string,

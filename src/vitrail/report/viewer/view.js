@@ -17,6 +17,11 @@ export function layerOf(state, close) {
   return state.layer < 0 || state.layer >= close.layers ? close.layers - 1 : state.layer;
 }
 
+/** Whether attention is shown while nothing is pointed at. @param {import("./state.js").State} state @param {import("./types.js").Close} close */
+export function isAttention(state, close) {
+  return state.show === "attention" || Boolean(close.matrices && pinsOf(state).length);
+}
+
 /**
  * Say what each pane shows; null where the case has nothing of the kind.
  * @param {import("./state.js").State} state
@@ -27,11 +32,12 @@ export function layerOf(state, close) {
  * @returns {(import("./types.js").View | null)[]} one view, or two side by side
  */
 export function viewsOf(state, run, one, close, patch) {
-  if (close && (patch !== null || state.show === "attention")) {
+  if (close && (patch !== null || isAttention(state, close))) {
     const view = attentionView(state, close, patch);
     if (view) return [view];
   }
-  if (state.target && close?.values) return classViews(state, run, close);
+  const target = state.target || (state.sides === "one" ? "" : (one.said[0]?.decision ?? ""));
+  if (target && close?.values) return classViews({ ...state, target }, run, close);
   return [mapView(state, run, one)];
 }
 

@@ -3,6 +3,7 @@
 import { attended, headFacts, mean, readOut } from "./grid.js";
 import { fraction, palette, small } from "./color.js";
 import { pinsOf } from "./state.js";
+import { isAttention } from "./view.js";
 
 const ORDERS = /** @type {Object<string, string>} */ ({
   layer: "", entropy: "entropy, bits", distance: "distance, patches", importance: "importance",
@@ -59,6 +60,12 @@ export class Wall {
     return (order === "entropy" ? this.facts.entropy : this.facts.distance)[place];
   }
 
+  /** Say what stands under a tile. @param {string} order */
+  words(order) {
+    if (!this.close) return "";
+    return `Under each tile: layer.head${ORDERS[order] ? `, then ${ORDERS[order]}, most first` : ""}.`;
+  }
+
   /** @param {import("./state.js").State} state */
   draw(state) {
     const { close } = this;
@@ -78,7 +85,7 @@ export class Wall {
       const label = /** @type {HTMLElement} */ (button.lastChild);
       label.textContent = order === "layer" ? `${layer + 1}.${head + 1}` : `${layer + 1}.${head + 1} ${known}`;
       button.setAttribute("aria-label", `Layer ${layer + 1}, head ${head + 1}${known ? `, ${ORDERS[order]} ${known}` : ""}`);
-      button.setAttribute("aria-pressed", String(state.show === "attention" && layer === current && head === state.head));
+      button.setAttribute("aria-pressed", String(isAttention(state, close) && layer === current && head === state.head));
     }
     if (this.root.dataset.order !== `${order}` || !this.root.childElementCount) {
       this.root.replaceChildren(...places.map((place) => this.tiles[place].button));
