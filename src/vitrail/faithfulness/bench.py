@@ -31,6 +31,8 @@ from torch import Tensor, nn
 
 from vitrail.errors import CaptureError, InputError
 from vitrail.explain import methods as all_methods
+from vitrail.explain.intercept import entered
+from vitrail.explain.kernels import WideLinear
 from vitrail.explain.target import logits_of
 from vitrail.faithfulness.explainers import (
     MethodExplainer,
@@ -99,6 +101,25 @@ def bench(
     _check(images, masks, groups=groups, settings=settings)
     parameter = next(model.parameters(), images)
     images = images.to(parameter.device, parameter.dtype)
+    with entered(model, WideLinear()):
+        return _tested(
+            model, images, targets=targets, methods=methods, masks=masks, groups=groups,
+            settings=settings, progress=progress,
+        )  # fmt: skip
+
+
+def _tested(
+    model: nn.Module,
+    images: Float[Tensor, "case channel height width"],
+    *,
+    targets: Sequence[int] | np.ndarray | None,
+    methods: Sequence[str],
+    masks: Bool[np.ndarray, "case mask_row mask_column"] | None,
+    groups: Sequence[str] | None,
+    settings: BenchSettings,
+    progress: Progress,
+) -> Bench:
+    """Reckon the cost, run the tests, make the record; arguments as of :func:`bench`, checked."""
     good, refused = usable(methods, model, image=images[:1], refusals=(InputError, CaptureError))
     if not good:
         raise InputError(
