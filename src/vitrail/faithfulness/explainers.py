@@ -129,7 +129,7 @@ def _target(name: str, targets: Int[np.ndarray, " case"]) -> str | list[int]:
 def _digest(images: Images, targets: Int[np.ndarray, " case"]) -> bytes:
     """Return what tells one question from another: the pictures and classes themselves."""
     pictures = images.detach().cpu().contiguous().view(torch.uint8).numpy()
-    return hashlib.blake2b(pictures, digest_size=16).digest() + targets.tobytes()
+    return hashlib.blake2b(pictures.data, digest_size=16).digest() + targets.tobytes()
 
 
 def _explained(found: Attribution, grid_size: tuple[int, int]) -> Explained:
