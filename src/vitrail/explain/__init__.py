@@ -22,6 +22,7 @@ from vitrail.explain.engine import attention_maps, explain
 from vitrail.explain.heads import attention_matrices, head_importance
 from vitrail.explain.lens import Lens, logit_lens
 from vitrail.explain.registry import Method, methods
+from vitrail.explain.request import Shared
 from vitrail.explain.trace import AttentionLayer, AttentionTrace, capture
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Lens",
     "Method",
     "Overlay",
+    "Shared",
     "anatomy",
     "attention_maps",
     "attention_matrices",

@@ -16,7 +16,7 @@ from vitrail.explain.anatomy import anatomy as find_anatomy
 from vitrail.explain.attribution import Attribution
 from vitrail.explain.batches import in_batches, is_out_of_memory
 from vitrail.explain.registry import Method, Scores, find_method
-from vitrail.explain.request import Request
+from vitrail.explain.request import Request, Shared
 from vitrail.explain.rollout import attention_of
 from vitrail.explain.target import Selection, Target, plain_target
 
@@ -31,6 +31,7 @@ def explain(
     target: Target = "predicted",
     versus: int | None = None,
     anatomy: Anatomy | None = None,
+    shared: Shared | None = None,
     **parameters: Any,
 ) -> Attribution:
     """Explain a model's answer about images; the model is left as it was.
@@ -44,6 +45,8 @@ def explain(
             callable from the model's output to one number an image.
         versus: A class whose score is subtracted: why ``target`` rather than this.
         anatomy: The model's layout, where it cannot be found.
+        shared: One for several methods asked about the same model and images: they then share the
+            passes that they can, and their maps stay the same.
         **parameters: The method's own; unknown ones are refused.
 
     Returns:
@@ -74,14 +77,22 @@ def explain(
     _check_model(model)
     target = plain_target(target)
     _check_question(chosen, target, versus=versus)
+    if shared is not None:
+        shared.check(model, images)
     images = _as_input(model, images)
     every = isinstance(target, str) and target == "all"
 
     def run(start: int, stop: int) -> tuple[Scores, Selection]:
-        selection = Selection(target, versus).part(start, stop)
+        part, kept = (start, stop), None
+        if shared is not None and chosen.class_specific:
+            kept = shared.kept(target, versus, part=part)
+        elif shared is not None:
+            kept = shared.recorded(part=part)
+        selection = Selection(target, versus).part(*part) if kept is None else kept.selection
         request = Request(
-            model=model, images=images[start:stop], selection=selection, given_anatomy=anatomy
-        )
+            model=model, images=images[start:stop], selection=selection, given_anatomy=anatomy,
+            kept=kept,
+        )  # fmt: skip
         return chosen.function(request, **settled), selection
 
     _check_target_length(target, len(images))

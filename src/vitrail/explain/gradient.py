@@ -33,11 +33,14 @@ def input_x_gradient(request: Request) -> Scores:
 
     Differs: x is the network's input as it is (after the caller's own normalization), as in Captum.
     """
-    images = request.images.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        (slope,) = gradients(request.scores(images), [images])
-    dtype = accumulation_dtype(images)
-    return Scores(pixels=images.detach().to(dtype) * slope.to(dtype))
+    if request.kept is not None and request.kept.recording is not None:
+        slope = request.kept.recording.image_gradient()
+    else:
+        images = request.images.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            (slope,) = gradients(request.scores(images), [images])
+    dtype = accumulation_dtype(request.images)
+    return Scores(pixels=request.images.to(dtype) * slope.to(dtype))
 
 
 @register(

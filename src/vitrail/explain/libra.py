@@ -220,7 +220,7 @@ def libra(request: Request, *, variant: str = "fullgrad_plus") -> Scores:
         raise MethodError(
             "variant", repr(variant), f"it must be one of {VARIANTS}", "pass one of these"
         )
-    scores, watch = watched(request)
+    scores, watch, images = watched(request)
     if not watch.is_plain:
         request.record()  # refuses windowed models and models without attention by what it sees
     layout = request.anatomy()
@@ -229,7 +229,10 @@ def libra(request: Request, *, variant: str = "fullgrad_plus") -> Scores:
     wanted = inputs if variant == "fullgrad_plus" else inputs[:1]
     noted = watch.since_first_block() if variant != "input_x_gradient" else []
     biased = [(call, call.bias.detach()) for call in noted if call.bias is not None]
-    slopes = gradients(scores, [*wanted, *(call.output for call, _ in biased)])
+    wanted_too = [] if request.kept is None else [images]
+    slopes = gradients(scores, [*wanted, *(call.output for call, _ in biased), *wanted_too])
+    if request.kept is not None:
+        request.kept.slopes[LIBRA], slopes = slopes[-1], slopes[:-1]
     dtype = accumulation_dtype(scores)
     total = torch.zeros(*slopes[0].shape[:-1], dtype=dtype, device=scores.device)
     for slope, tokens in zip(slopes, wanted, strict=False):
@@ -243,11 +246,13 @@ def libra(request: Request, *, variant: str = "fullgrad_plus") -> Scores:
     return Scores(tokens=total, residual=residual if variant == "fullgrad" else None)
 
 
-def watched(request: Request) -> tuple[Float[Tensor, "target batch"], TokenWatch]:
-    """Run the images once under corrected rules and return the scores and what was watched."""
+def watched(
+    request: Request,
+) -> tuple[Float[Tensor, "target batch"], TokenWatch, Float[Tensor, "batch channel height width"]]:
+    """Run the images once under corrected rules: the scores, what was watched, what went in."""
     several = isinstance(request.selection.target, str) and request.selection.target == "all"
     images = request.images.detach().clone().requires_grad_()
     watch = TokenWatch()
     with torch.enable_grad(), entered(request.model, Corrected(fold_targets=several), watch):
         scores = request.scores(images)
-    return scores, watch
+    return scores, watch, images

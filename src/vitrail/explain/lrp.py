@@ -92,6 +92,8 @@ def attn_lrp(request: Request, *, gamma: Gammas | None = None) -> Scores:
 
 def _propagated(request: Request, shares: Shares, *, gamma: Gammas | None) -> Scores:
     """Return x ⊙ dy/dx under the rules."""
+    if gamma is None and request.kept is not None and shares in request.kept.slopes:
+        return _times_images(request.kept.slopes[shares], request)
     several = isinstance(request.selection.target, str) and request.selection.target == "all"
     if gamma is None:
         mode: Corrected = Corrected(shares=shares, fold_targets=several)
@@ -109,8 +111,15 @@ def _propagated(request: Request, shares: Shares, *, gamma: Gammas | None) -> Sc
         with entered(request.model, mode):
             scores = request.scores(images)
         (slope,) = gradients(scores, [images])
-    dtype = accumulation_dtype(images)
-    return Scores(pixels=images.detach().to(dtype) * slope.to(dtype))
+    return _times_images(slope, request)
+
+
+def _times_images(
+    slope: Float[Tensor, "target batch channel height width"], request: Request
+) -> Scores:
+    """Return x ⊙ dy/dx."""
+    dtype = accumulation_dtype(slope)
+    return Scores(pixels=request.images.to(dtype) * slope.to(dtype))
 
 
 class _Strength:

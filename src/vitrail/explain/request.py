@@ -1,15 +1,16 @@
 """What a method gets: the model, the images and the question, and ways to run them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.errors import MethodError
+from vitrail.errors import InputError, MethodError
 from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace
-from vitrail.explain.target import Selection
+from vitrail.explain.target import Selection, Target
 from vitrail.explain.trace import AttentionLayer, accumulation_dtype, capture
 
 
@@ -23,6 +24,7 @@ class Recording:
         pool: Attention pooling after them, or None.
         scores: The explained numbers; they carry the graph if gradients were asked for.
         images: The tensor that went in (a leaf that requires grad if gradients were asked for).
+        with_images: Whether :meth:`image_gradient` will be asked for, too.
     """
 
     anatomy: Anatomy
@@ -30,15 +32,24 @@ class Recording:
     pool: AttentionLayer | None
     scores: Float[Tensor, "target batch"]
     images: Float[Tensor, "batch channel height width"]
+    with_images: bool = False
 
     def output_gradients(self) -> tuple[Float[Tensor, "target *output"], ...]:
         """Return dy/dO of each layer (the pool's last, if there is one), of all targets at once.
 
         Turn it into rows of dy/dA by ``layer.attention_gradient``.
         """
+        return self._gradients[:-1] if self.with_images else self._gradients
+
+    def image_gradient(self) -> Float[Tensor, "target batch channel height width"]:
+        """Return dy/dx, of the same backward pass; only of a recording ``with_images``."""
+        return self._gradients[-1]
+
+    @cached_property
+    def _gradients(self) -> tuple[Float[Tensor, "target *input"], ...]:
         parts = self.layers if self.pool is None else (*self.layers, self.pool)
-        outputs = [part.output for part in parts if part.output is not None]
-        return gradients(self.scores, outputs)
+        wanted = [part.output for part in parts if part.output is not None]
+        return gradients(self.scores, [*wanted, self.images] if self.with_images else wanted)
 
     def first_row(self) -> Float[Tensor, "batch token"]:
         """Return the read-out's weights over the last layer's output tokens; rows sum to one.
@@ -54,6 +65,62 @@ class Recording:
         return nn.functional.pad(row, (self.anatomy.num_tokens - row.shape[1], 0))
 
 
+@dataclass(eq=False)
+class Kept:
+    """What methods that are asked one question about the same images leave for each other.
+
+    Attributes:
+        selection: The numbers to explain.
+        recording: The pass with its graph, once a method has made it.
+        slopes: dy/dx under other rules of the backward pass, by their name.
+    """
+
+    selection: Selection
+    recording: Recording | None = None
+    slopes: dict[Hashable, Tensor] = field(default_factory=dict)
+
+
+class Shared:
+    """Passes that several methods use together: the same maps as each by itself, for less.
+
+    Hand one to some calls of :func:`~vitrail.explain.engine.explain` about the same model and
+    images, and let go of it after them: it holds their graphs. Methods that use attention as a row
+    first, those without a class last, share most.
+    """
+
+    def __init__(self) -> None:
+        self._about: tuple[nn.Module, Tensor] | None = None
+        self._kept: dict[tuple[int, int, str], Kept] = {}
+
+    def check(self, model: nn.Module, images: Tensor) -> None:
+        """Refuse another model and other images than those of the first call.
+
+        Raises:
+            InputError: If they are others.
+        """
+        self._about = self._about or (model, images)
+        if self._about[0] is not model or self._about[1] is not images:
+            raise InputError(
+                "shared",
+                "another model or other images",
+                "passes are shared about the same ones",
+                "make a new Shared() for them",
+            )
+
+    def kept(self, target: Target, versus: int | None, *, part: tuple[int, int]) -> Kept:
+        """Return what is kept for a question about the images of a part."""
+        selection = Selection(target, versus).part(*part)
+        if callable(target):
+            return Kept(selection)
+        words = target if isinstance(target, str) else torch.as_tensor(target).tolist()
+        return self._kept.setdefault((*part, f"{words} versus {versus}"), Kept(selection))
+
+    def recorded(self, *, part: tuple[int, int]) -> Kept:
+        """Return what is kept of a part by any question: attention knows no class."""
+        found = (kept for key, kept in self._kept.items() if key[:2] == part and kept.recording)
+        return next(found, Kept(Selection()))
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Request:
     """One question to one model about one batch.
@@ -63,23 +130,33 @@ class Request:
         images: [batch, channel, height, width], detached.
         selection: The numbers to explain.
         anatomy: The caller's own, or None to find it.
+        kept: What other methods left, if the passes of several are shared.
     """
 
     model: nn.Module
     images: Float[Tensor, "batch channel height width"]
     selection: Selection
     given_anatomy: Anatomy | None = None
+    kept: Kept | None = None
 
     def anatomy(self) -> Anatomy:
         """Return the caller's anatomy, or the model's."""
         return self.given_anatomy or anatomy(self.model, self.images)
 
     def record(self, *, gradients: bool = False) -> Recording:
-        """Run the images once and record the attention.
+        """Run the images once and record the attention, or take the pass that was kept.
 
         Args:
             gradients: Whether to keep the graph, for :meth:`Recording.output_gradients`.
         """
+        if self.kept is None:
+            return self._run(gradients=gradients)
+        if self.kept.recording is None and gradients:
+            self.kept.recording = self._run(gradients=True)
+        return self.kept.recording or self._run(gradients=False)
+
+    def _run(self, *, gradients: bool) -> Recording:
+        """Run the images once and record the attention."""
         layout = self.anatomy()
         images = self.images.detach().clone().requires_grad_() if gradients else self.images
         several = (
@@ -97,6 +174,7 @@ class Request:
             pool=encoder.pool,
             scores=self.selection.scores(output),
             images=images,
+            with_images=self.kept is not None and gradients,
         )
 
     def scores(self, images: Float[Tensor, "batch channel height width"]) -> Tensor:

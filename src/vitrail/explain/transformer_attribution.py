@@ -246,7 +246,7 @@ class _Linear(torch.autograd.Function):
         positive, negative = values.clamp(min=0), values.clamp(max=0)
         up, down = weight.clamp(min=0), weight.clamp(max=0)
         share = _ratio(gradients[0], F.linear(positive, up) + F.linear(negative, down))
-        return positive * (share @ up) + negative * (share @ down), None, None
+        return positive * F.linear(share, up.mT) + negative * F.linear(share, down.mT), None, None
 
 
 class _Product(torch.autograd.Function):

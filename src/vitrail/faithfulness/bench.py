@@ -20,7 +20,6 @@ See :mod:`~vitrail.faithfulness.removal` and the other modules for their definit
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -31,11 +30,14 @@ from torch import Tensor, nn
 
 from vitrail.errors import CaptureError, InputError
 from vitrail.explain import methods as all_methods
+from vitrail.explain.intercept import entered
+from vitrail.explain.kernels import WideLinear
 from vitrail.explain.target import logits_of
+from vitrail.faithfulness.contrast import runner_up
 from vitrail.faithfulness.explainers import (
-    MethodExplainer,
+    Panel,
     control_explainers,
-    explain_all,
+    milliseconds,
     native_grid,
     usable,
 )
@@ -62,6 +64,9 @@ METHODS = (
     "transformer_attribution",
 )
 """The methods of one to three passes: what is tested unless others are named."""
+
+_COSTED = 2
+"""Pictures by which each method's own cost is measured."""
 
 
 def bench(
@@ -99,6 +104,25 @@ def bench(
     _check(images, masks, groups=groups, settings=settings)
     parameter = next(model.parameters(), images)
     images = images.to(parameter.device, parameter.dtype)
+    with entered(model, WideLinear()):
+        return _tested(
+            model, images, targets=targets, methods=methods, masks=masks, groups=groups,
+            settings=settings, progress=progress,
+        )  # fmt: skip
+
+
+def _tested(
+    model: nn.Module,
+    images: Float[Tensor, "case channel height width"],
+    *,
+    targets: Sequence[int] | np.ndarray | None,
+    methods: Sequence[str],
+    masks: Bool[np.ndarray, "case mask_row mask_column"] | None,
+    groups: Sequence[str] | None,
+    settings: BenchSettings,
+    progress: Progress,
+) -> Bench:
+    """Reckon the cost, run the tests, make the record; arguments as of :func:`bench`, checked."""
     good, refused = usable(methods, model, image=images[:1], refusals=(InputError, CaptureError))
     if not good:
         raise InputError(
@@ -108,9 +132,14 @@ def bench(
     asks, why = allowed_imputers(model, images[:1], grid_size=grid, settings=settings)
     plan = forecast(model, images, methods=good, settings=settings, asks=asks)
     images = images[: plan.cases]
-    words = "faithfulness: %d cases, about %.1f minutes (%.2f s a case), %.0f MB held"
-    a_case = plan.seconds / plan.cases
-    logger.info(words, plan.cases, plan.seconds / 60, a_case, plan.megabytes)
+    words = (
+        "faithfulness: %d cases, about %.1f minutes (%.2f s a case; as %.0f passes of %.0f ms), "
+        "%.0f MB held"
+    )
+    logger.info(
+        words, plan.cases, plan.seconds / 60, plan.seconds / plan.cases, plan.passes,
+        1000 * plan.pass_seconds, plan.megabytes,
+    )  # fmt: skip
     work = _prepare(model, images, targets=targets, methods=good, settings=settings)
     work.progress, work.refused, work.asks = progress, {**refused, **why}, asks
     work.masks = None if masks is None else masks[: plan.cases]
@@ -137,22 +166,17 @@ def _prepare(
     if present is not None:
         present[np.arange(len(chosen)), chosen] = True
     grid = native_grid(model, images[:1])
-    explainers = {
-        name: MethodExplainer(
-            name=name, grid_size=grid, parameters=settings.parameters.get(name, {})
-        )
-        for name in methods
-    }
+    panel = Panel(methods=settings.parameters_of(methods), grid_size=grid)
     explained = {
-        name: explain_all(explainer, model, images=images, targets=chosen)
-        for name, explainer in explainers.items()
+        name: panel.explained(name, model, images=images, targets=chosen) for name in methods
     }
     controls = control_explainers(grid, seed=settings.hiding.seed)
     maps = {name: found.maps for name, found in explained.items()}
     maps |= {name: draw(model, images, targets=chosen) for name, draw in controls.items()}
     return Suite(
-        model=model, images=images, targets=chosen, settings=settings, explainers=explainers,
-        controls=controls, explained=explained, maps=maps, progress=no_progress, present=present,
+        model=model, images=images, targets=chosen, settings=settings, present=present,
+        others=runner_up(logits.double().cpu().numpy(), chosen), controls=controls, maps=maps,
+        explainers={name: panel.function(name) for name in methods}, explained=explained,
     )  # fmt: skip
 
 
@@ -216,7 +240,7 @@ def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Ben
         curves=bands(work, clusters=patients, seed=seed),
         fractions=work.settings.fractions,
         ranks=ranks,
-        costs=_costs(work),
+        costs=_costs(work, plan),
         randomization_passed=passed,
         class_specific=specific,
         strips=strips(work, tables, passed=passed),
@@ -226,20 +250,14 @@ def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Ben
     )
 
 
-def _costs(work: Suite) -> dict[str, Cost]:
-    """Return what each method took a picture, also in forward passes."""
-    few = work.images[:8]
-    with torch.no_grad():
-        began = time.perf_counter()
-        work.model(few)
-    forward = max((time.perf_counter() - began) / len(few), 1e-9)
+def _costs(work: Suite, plan: Forecast) -> dict[str, Cost]:
+    """Return what each method by itself takes a picture, also in forward passes."""
+    methods = work.settings.parameters_of(list(work.explainers))
+    taken = milliseconds(work.model, work.images[:_COSTED], methods=methods)
+    forward = max(1000 * plan.pass_seconds, 1e-6)
     return {
-        name: Cost(
-            passes=all_methods()[name].passes,
-            milliseconds=1000 * one.seconds / max(one.pictures, 1),
-            forwards=one.seconds / max(one.pictures, 1) / forward,
-        )
-        for name, one in work.explainers.items()
+        name: Cost(passes=all_methods()[name].passes, milliseconds=took, forwards=took / forward)
+        for name, took in taken.items()
     }
 
 

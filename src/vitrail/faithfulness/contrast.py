@@ -65,6 +65,7 @@ def class_contrast(
     *,
     method: Explain,
     targets: Int[np.ndarray, " case"],
+    others: Int[np.ndarray, " case"] | None = None,
     original: Maps | None = None,
 ) -> Float[np.ndarray, " case"]:
     """Return 1 minus the rank correlation of the maps for the target and for the runner-up.
@@ -76,11 +77,13 @@ def class_contrast(
         images: Pictures.
         method: The explainer.
         targets: Class of each picture.
+        others: The runner-up of each, where it is known already.
         original: The maps for the targets, where they are known already.
     """
-    with torch.no_grad():
-        logits = logits_of(model(images)).cpu().numpy()
-    others = runner_up(logits, targets)
+    if others is None:
+        with torch.no_grad():
+            logits = logits_of(model(images)).cpu().numpy()
+        others = runner_up(logits, targets)
     if original is None:
         original = method(model, images, targets=targets)
     contrast: np.ndarray = 1 - rank_correlation(original, method(model, images, targets=others))

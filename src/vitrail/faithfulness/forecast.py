@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitrail.explain.target import logits_of
 from vitrail.faithfulness.controls import CONTROLS
-from vitrail.faithfulness.explainers import MethodExplainer, native_grid
+from vitrail.faithfulness.explainers import Panel, native_grid
 from vitrail.faithfulness.imputers import Ask, Imputer
 from vitrail.faithfulness.magnitude import FRACTIONS, SUBSETS
 from vitrail.faithfulness.randomization import SHUFFLES
 from vitrail.faithfulness.suite import BenchSettings
 
-_HIDDEN, _TRIED = 0.3, 8
+_HIDDEN, _TRIED, _EXPLAINED = 0.3, 8, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Forecast:
         cases: Pictures that fit into the budget.
         seconds: Everything.
         megabytes: Of the pictures and maps held.
+        pass_seconds: One forward pass of a picture.
     """
 
     every: Load
@@ -51,6 +53,12 @@ class Forecast:
     cases: int
     seconds: float
     megabytes: float
+    pass_seconds: float
+
+    @property
+    def passes(self) -> float:
+        """Forward passes of whole pictures that would take as long as everything."""
+        return self.seconds / max(self.pass_seconds, 1e-9)
 
 
 def loads(settings: BenchSettings, methods: int) -> tuple[Load, Load]:
@@ -91,7 +99,7 @@ def forecast(
     settings: BenchSettings,
     asks: Mapping[Imputer, Ask],
 ) -> Forecast:
-    """Estimate the cost from one picture's explanations and a few forwards.
+    """Estimate the cost from two pictures' explanations and a few forwards.
 
     Args:
         model: In eval mode.
@@ -102,7 +110,9 @@ def forecast(
     """
     grid = native_grid(model, images[:1])
     every, few = loads(settings, len(methods))
-    explaining = _explaining(model, images[:1], methods=methods, settings=settings, grid=grid)
+    explaining = _explaining(
+        model, images[:_EXPLAINED], methods=methods, settings=settings, grid=grid
+    )
     prices = [_price(ask, grid) for ask in asks.values()] or [0.0]
 
     def seconds(load: Load) -> float:
@@ -121,6 +131,7 @@ def forecast(
         cases=cases,
         seconds=cases * seconds(every) + min(cases, settings.few) * seconds(few),
         megabytes=held / 1e6,
+        pass_seconds=_pass(model, images),
     )
 
 
@@ -137,19 +148,28 @@ def fitting(budget_s: float, every: float, *, few: float, some: int) -> int:
 
 def _explaining(
     model: nn.Module,
-    image: Float[Tensor, "1 channel height width"],
+    images: Float[Tensor, "case channel height width"],
     *,
     methods: Sequence[str],
     settings: BenchSettings,
     grid: tuple[int, int],
 ) -> float:
-    """Return the seconds of all methods on one picture."""
+    """Return the seconds a picture of all methods together."""
+    panel = Panel(methods=settings.parameters_of(methods), grid_size=grid)
+    targets = np.zeros(len(images), dtype=np.int64)
     began = time.perf_counter()
     for name in methods:
-        own = settings.parameters.get(name, {})
-        one = MethodExplainer(name=name, grid_size=grid, parameters=own)
-        one(model, image, targets=np.zeros(1, dtype=int))
-    return time.perf_counter() - began
+        panel.explained(name, model, images=images, targets=targets)
+    return (time.perf_counter() - began) / len(images)
+
+
+def _pass(model: nn.Module, images: Float[Tensor, "case channel height width"]) -> float:
+    """Return the seconds a picture of one forward pass."""
+    few = images[:_TRIED]
+    began = time.perf_counter()
+    with torch.no_grad():
+        logits_of(model(few))
+    return (time.perf_counter() - began) / len(few)
 
 
 def _price(ask: Ask, grid: tuple[int, int]) -> float:

@@ -1,7 +1,7 @@
 """The tests of the bench, each on all methods and controls at once, sharing what they can."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vitrail.errors import CaptureError, InputError
 from vitrail.explain import methods as all_methods
 from vitrail.faithfulness.contrast import Explain, class_contrast, mosaic_pairs, mosaic_score
-from vitrail.faithfulness.explainers import Explained, MethodExplainer
+from vitrail.faithfulness.explainers import REFUSALS, Explained
 from vitrail.faithfulness.imputers import Ask, Hiding, Imputer, asker
 from vitrail.faithfulness.interval import Unit
 from vitrail.faithfulness.magnitude import (
@@ -100,6 +100,10 @@ class BenchSettings:
     unit: Unit = "patient"
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def parameters_of(self, methods: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Return the parameters that were given of some methods, by name."""
+        return {name: self.parameters.get(name, {}) for name in methods}
+
     @property
     def fractions(self) -> tuple[float, ...]:
         """Shares of hidden patches along the removal curves."""
@@ -130,6 +134,7 @@ class Suite:
         model: In eval mode.
         images: Pictures.
         targets: Class of each.
+        others: The runner-up of each.
         present: Which labels the model finds in each, where it can have several.
         settings: What is tested.
         explainers: Methods by name.
@@ -148,8 +153,9 @@ class Suite:
     model: nn.Module
     images: Float[Tensor, "case channel height width"]
     targets: Int[np.ndarray, " case"]
+    others: Int[np.ndarray, " case"]
     settings: BenchSettings
-    explainers: dict[str, MethodExplainer]
+    explainers: dict[str, Explain]
     controls: dict[str, Explain]
     explained: dict[str, Explained]
     maps: dict[str, Float[np.ndarray, "case row column"]]
@@ -293,7 +299,7 @@ def _contrast(work: Suite) -> None:
         work.values["contrast_score", name] = (
             class_contrast(
                 work.model, work.images, method=method, targets=work.targets,
-                original=work.maps[name],
+                others=work.others, original=work.maps[name],
             )
             if specific
             else np.zeros(len(work.images))
@@ -335,7 +341,7 @@ def _randomization(work: Suite) -> None:
             found = randomization_error(
                 ignorant, images, method=method, targets=targets, original=work.maps[name][some]
             )
-        except (InputError, CaptureError, ArithmeticError) as error:
+        except REFUSALS as error:
             work.refused[f"randomization_error of {name}"] = str(error)
             continue
         work.values["randomization_error", name] = work.spread(found, some)
