@@ -43,7 +43,8 @@ torch.save(model.state_dict(), folder / f"end{rank}.pt")
 
 def launch(script, *arguments, processes):
     """Run a script as torchrun would, as several processes."""
-    place = {"WORLD_SIZE": str(processes), "OMP_NUM_THREADS": "1"}
+    count = str(processes)
+    place = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "OMP_NUM_THREADS": "1"}
     running = [
         subprocess.Popen(
             [sys.executable, "-c", script, *map(str, arguments)],
