@@ -32,9 +32,8 @@ settings = FitSettings(
 )
 folder = Path(sys.argv[1])
 rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-if size > 1:  # they meet in a file: a port that is free now may be taken then
-    meeting = f"file://{folder.resolve() / 'meeting'}"
-    init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
+meeting = f"file://{folder.resolve() / 'meeting'}"  # a port that is free now may be taken then
+init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
 model = build(spec)
 fit(model, train, validation, settings, folder=folder)
 torch.save(model.state_dict(), folder / f"end{rank}.pt")
