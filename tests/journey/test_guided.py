@@ -87,8 +87,9 @@ def test_a_study_with_another_classifier_is_not_mixed_into_this_one(run, refused
 @pytest.fixture(scope="module")
 def planned(demo, tmp_path_factory, succeed):
     """Return a run whose plan names the second stage, on the same chests, one of unknown age."""
-    cohort, folder = demo[0] / "cohort", tmp_path_factory.mktemp("planned")
-    run, manifest = folder / "run", folder / "aged.csv"
+    folder = tmp_path_factory.mktemp("planned")
+    cohort, run = shutil.copytree(demo[0] / "cohort", folder / "cohort"), folder / "run"
+    manifest = cohort / "aged.csv"
     rows = (cohort / "manifest.csv").read_text().splitlines()
     ages = ["age", "", *(str(40 + place) for place in range(len(rows) - 2))]
     manifest.write_text("\n".join(f"{row},{age}" for row, age in zip(rows, ages, strict=True)))
