@@ -44,6 +44,7 @@ def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[
     console = Console(stderr=True, quiet=not leads)
     log = logging.getLogger("vitrail")
     handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
+    level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     columns = (
@@ -73,6 +74,7 @@ def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[
         raise _failure(f"{what}; nothing finished is lost; {remedy}", debug=debug) from error
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def _print(result: Mapping[str, Any], *, as_json: bool) -> None:

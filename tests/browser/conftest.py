@@ -2,13 +2,14 @@
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from vitrail.report.page import build
-from vitrail.runfolder import write_text
+from vitrail.runfolder import RunFolder, write_text
 from vitrail.web.session import Session
 
 WIDE = {"width": 1280, "height": 900}
@@ -48,6 +49,14 @@ def served(tmp_path_factory):
     unit = from_unit("web")
     session = Session(unit.write_served_run(tmp_path_factory.mktemp("served")))
     with unit.serving(session) as (address, allowed):
+        yield session, address, allowed.token
+
+
+@pytest.fixture
+def served_copy(served, tmp_path):
+    """Serve a copy of that run, for a test that changes it."""
+    session = Session(RunFolder(shutil.copytree(served[0].run.root, tmp_path / "run")))
+    with from_unit("web").serving(session) as (address, allowed):
         yield session, address, allowed.token
 
 

@@ -14,17 +14,21 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.data.thorax import chest_volumes
 
 pytestmark = pytest.mark.journey
 
 
-def invoke(*arguments):
-    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    return done, " ".join(done.stderr.split())
+@pytest.fixture
+def tell(invoke):
+    """Return a function that runs a command; what came of it, and what it said in one line."""
+
+    def both(*words):
+        done = invoke(*words, "--json")
+        return done, " ".join(done.stderr.split())
+
+    return both
 
 
 @pytest.fixture
@@ -96,10 +100,10 @@ PICTURES = {
 
 
 @pytest.mark.parametrize(("spoil", "reason"), PICTURES.values(), ids=PICTURES.keys())
-def test_a_picture_that_cannot_be_used_is_named_and_left_out(pictures, spoil, reason):
+def test_a_picture_that_cannot_be_used_is_named_and_left_out(pictures, spoil, reason, tell):
     spoil(pictures / "a" / "4.png")
     run = pictures.parent / "run"
-    done, told = invoke("inspect", pictures, "--out", run)
+    done, told = tell("inspect", pictures, "--out", run)
     assert done.exit_code == 0, told
     (left_out,) = json.loads(done.stdout)["unreadable"]
     assert left_out["path"].startswith("a/4.")
@@ -147,10 +151,10 @@ def fill_with_infinity(manifest):
 @pytest.mark.parametrize(
     "spoil", [truncate_slice, forget_a_slice, move_the_mask, fill_with_infinity]
 )
-def test_a_scan_that_cannot_be_used_is_named_and_left_out(chests, spoil):
+def test_a_scan_that_cannot_be_used_is_named_and_left_out(chests, spoil, tell):
     file, reason = spoil(chests)
     run = chests.parent / "run"
-    done, told = invoke("inspect", chests.parent, "--manifest", chests, "--out", run)
+    done, told = tell("inspect", chests.parent, "--manifest", chests, "--out", run)
     assert done.exit_code == 0, told
     (left_out,) = json.loads(done.stdout)["unreadable"]
     assert left_out["path"] == "series/CHEST0003"
@@ -188,10 +192,10 @@ def loose(folder):
 
 @pytest.mark.parametrize("verb", ["inspect", "run"])
 @pytest.mark.parametrize("spoil", [outside, absent, latin_1, nothing_left, loose])
-def test_a_fault_of_the_whole_stops_before_anything_is_written(pictures, spoil, verb):
+def test_a_fault_of_the_whole_stops_before_anything_is_written(pictures, spoil, verb, tell):
     options, message = spoil(pictures)
     run = pictures.parent / "run"
-    done, told = invoke(verb, pictures, *options, "--out", run)
+    done, told = tell(verb, pictures, *options, "--out", run)
     assert done.exit_code == 2, told
     assert done.stdout == ""
     assert message in told
@@ -200,22 +204,22 @@ def test_a_fault_of_the_whole_stops_before_anything_is_written(pictures, spoil, 
     assert left <= {"log.txt", "environment.json"}, left
 
 
-def test_a_loop_of_links_is_entered_once_and_named(pictures):
+def test_a_loop_of_links_is_entered_once_and_named(pictures, tell):
     (pictures / "a" / "loop").symlink_to(pictures, target_is_directory=True)
-    done, told = invoke("inspect", pictures, "--out", pictures.parent / "run")
+    done, told = tell("inspect", pictures, "--out", pictures.parent / "run")
     assert done.exit_code == 0, told
     assert json.loads(done.stdout)["cases"] == 10
     assert "a/loop: a link to a folder that is read already" in told
 
 
-def test_names_of_any_script_go_through(pictures):
+def test_names_of_any_script_go_through(pictures, tell):
     names = ["Größe.png", "肺.png", "нос 1.png", "🫁.png", "a'b\"c,d.png"]
     for name, path in zip(names, sorted((pictures / "b").iterdir()), strict=True):
         path.rename(path.with_name(name))
     run = pictures.parent / "run"
-    done, told = invoke("inspect", pictures, "--out", run)
+    done, told = tell("inspect", pictures, "--out", run)
     assert done.exit_code == 0, told
     assert json.loads(done.stdout)["cases"] == 10
-    again, told = invoke("plan", run, "--budget", "1m")
+    again, told = tell("plan", run, "--budget", "1m")
     assert again.exit_code == 0, told
     assert "肺" in (run / "split.csv").read_text(encoding="utf-8")

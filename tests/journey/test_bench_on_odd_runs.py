@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline.choices import read_plan
@@ -21,26 +18,12 @@ VIT = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
 SWIN = {"embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2), "window_size": 4}
 
 
-def succeed(*arguments):
-    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    assert done.exit_code == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory):
+def original(tmp_path_factory, draw, succeed):
     """Return the folder of a run that is planned and not trained."""
     root = tmp_path_factory.mktemp("odd")
-    generator = np.random.default_rng(0)
-    for number in range(40):
-        folder = root / "pictures" / ("left" if number % 2 else "right")
-        folder.mkdir(parents=True, exist_ok=True)
-        pixels = generator.integers(0, 255, size=(32, 32), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number:02}.png")
-    succeed("inspect", root / "pictures", "--out", root / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
-        succeed("plan", root / "run", "--budget", "1h")
+    succeed("inspect", draw(root / "pictures", cases=40), "--out", root / "run")
+    succeed("plan", root / "run", "--budget", "1h")
     run = RunFolder(root / "run")
     plan = yaml.safe_load(run.plan.read_text())
     plan["image_size"]["value"] = [32, 32]
@@ -48,22 +31,30 @@ def planned(tmp_path_factory):
     return run
 
 
-def benched(run, *options, architecture="vit", parameters=VIT, still=False, methods="relevance"):
-    """Put an untrained model where the trained one would be, and bench it."""
-    spec = ModelSpec(architecture=architecture, num_classes=2, img_size=(32, 32), in_chans=1,
-                     parameters=parameters)  # fmt: skip
-    model = build(spec, seed=0)
-    if still:
-        torch.nn.init.zeros_(model.head.weight)
-    preprocessing = read_plan(run.plan).preprocessing
-    bundle.save(run.model("vit"), model=model, spec=spec, classes=("left", "right"),
-                preprocessing=preprocessing, extra={})  # fmt: skip
-    said = succeed("bench", run.root, "--cases", "4", "--methods", methods, *options)
-    return json.loads(run.faithfulness.read_text()), " ".join(said["summary"])
+@pytest.fixture
+def benched(run, succeed):
+    """Return a function that puts an untrained model where the trained one would be, and benches.
+
+    It gives the record, and what was said.
+    """
+
+    def said(*options, architecture="vit", parameters=VIT, still=False, methods="relevance"):
+        spec = ModelSpec(architecture=architecture, num_classes=2, img_size=(32, 32), in_chans=1,
+                         parameters=parameters)  # fmt: skip
+        model = build(spec, seed=0)
+        if still:
+            torch.nn.init.zeros_(model.head.weight)
+        preprocessing = read_plan(run.plan).preprocessing
+        bundle.save(run.model("vit"), model=model, spec=spec, classes=("left", "right"),
+                    preprocessing=preprocessing, extra={})  # fmt: skip
+        told = succeed("bench", run.root, "--cases", "4", "--methods", methods, *options)
+        return json.loads(run.faithfulness.read_text()), " ".join(told["summary"])
+
+    return said
 
 
-def test_few_cases_and_missing_masks_are_said(planned):
-    found, said = benched(planned, "--tests", "removal,localization", "--imputers", "token_drop")
+def test_few_cases_and_missing_masks_are_said(benched):
+    found, said = benched("--tests", "removal,localization", "--imputers", "token_drop")
     assert found["refused"]["localization"].startswith("no masks were given")
     assert "left out: localization (no masks were given; pass masks to test it)" in said
     assert "Only 4 patients or pictures: the intervals are guesses." in said
@@ -71,9 +62,9 @@ def test_few_cases_and_missing_masks_are_said(planned):
     assert "the interval is a guess" in cell["reason"]
 
 
-def test_a_windowed_model_refuses_token_dropping_and_keeps_the_rest_with_maps_of_any_grid(planned):
+def test_a_windowed_model_refuses_token_dropping_and_keeps_the_rest_with_maps_of_any_grid(benched):
     found, said = benched(
-        planned, "--tests", "removal,saco", methods="relevance,input_x_gradient,grad_cam",
+        "--tests", "removal,saco", methods="relevance,input_x_gradient,grad_cam",
         architecture="swin_tiny_patch4_window7_224", parameters=SWIN,
     )  # fmt: skip
     assert {"relevance", "removal_gain/token_drop"} <= set(found["refused"])
@@ -84,8 +75,8 @@ def test_a_windowed_model_refuses_token_dropping_and_keeps_the_rest_with_maps_of
     assert all(np.isfinite(cell["value"]) for cell in gains.values())
 
 
-def test_a_constant_map_is_named_and_gains_nothing(planned):
-    found, said = benched(planned, "--tests", "removal", "--imputers", "token_drop", still=True)
+def test_a_constant_map_is_named_and_gains_nothing(benched):
+    found, said = benched("--tests", "removal", "--imputers", "token_drop", still=True)
     assert "Some maps are constant: relevance." in said
     assert found["tables"]["removal_gain/token_drop"]["relevance"]["value"] == pytest.approx(0)
     assert found["recommendation"]["method"] == ""
@@ -93,8 +84,6 @@ def test_a_constant_map_is_named_and_gains_nothing(planned):
                for one in found["strips"].values())  # fmt: skip
 
 
-def test_an_unknown_test_is_refused_with_those_that_are_known(planned):
-    benched(planned, "--tests", "contrast")
-    done = CliRunner().invoke(app, ["bench", str(planned.root), "--tests", "magic"])
-    assert done.exit_code == 2
-    assert "known are removal" in " ".join(done.stderr.split())
+def test_an_unknown_test_is_refused_with_those_that_are_known(run, benched, refused):
+    benched("--tests", "contrast")
+    assert "known are removal" in refused("bench", run.root, "--tests", "magic")

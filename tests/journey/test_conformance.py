@@ -1,14 +1,12 @@
 """The tiny ViT is trained on planted evidence, and the methods are judged."""
 
 import inspect
-import json
+import sys
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.errors import InputError
 from vitrail.explain import capture, explain
 from vitrail.faithfulness.conformance import SEED, conformance, explain_planted
@@ -125,29 +123,27 @@ def explainers(model, tmp_path, monkeypatch):
     (tmp_path / "explainers_of_mine.py").write_text(f"{imports}{wrong}\n\n{right}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vitrail.pipeline.conformance.train", lambda **_: model)
+    yield
+    sys.modules.pop("explainers_of_mine", None)
 
 
-def asked(explainer, *options):
-    words = ("conformance", f"explainers_of_mine:{explainer}", "--methods", "gradient_rollout")
-    done = CliRunner().invoke(app, [*words, "--cases", "30", *options])
-    assert done.exit_code == 0, done.stderr
-    return done.stdout
+def asked(explainer):
+    """Return the words that judge one of them."""
+    name = f"explainers_of_mine:{explainer}"
+    return "conformance", name, "--methods", "gradient_rollout", "--cases", "30"
 
 
 @pytest.mark.usefixtures("explainers")
-def test_the_command_line_names_the_mistake_of_a_copied_explainer():
-    said = " ".join(asked("copied_gradient_rollout").split())
+def test_the_command_line_names_the_mistake_of_a_copied_explainer(succeed):
+    said = " ".join(" ".join(succeed(*asked("copied_gradient_rollout"))["summary"]).split())
     name = "explainers_of_mine:copied_gradient_rollout"
     assert f"{name} is gradient rollout, gradients in reverse order of the layers" in said
     assert said.count(" does not conform") == 1
 
 
 @pytest.mark.usefixtures("explainers")
-def test_the_command_line_passes_an_explainer_that_is_right():
-    rows = {
-        row["name"]: row
-        for row in json.loads(asked("corrected_gradient_rollout", "--json"))["rows"]
-    }
+def test_the_command_line_passes_an_explainer_that_is_right(succeed):
+    rows = {row["name"]: row for row in succeed(*asked("corrected_gradient_rollout"))["rows"]}
     mine, ours = rows["explainers_of_mine:corrected_gradient_rollout"], rows["gradient_rollout"]
     assert mine["conforms"]
     assert not mine["known_mistake"]

@@ -1,15 +1,10 @@
 """Figures for papers, drawn of a run that went from pictures to maps."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.explain import explain
 from vitrail.pipeline.figure import FIGURES
 from vitrail.pipeline.portrait import Studio, distances, positions, rollouts
@@ -20,30 +15,12 @@ pytestmark = pytest.mark.journey
 NEEDS_TUNING = {"tuning-curves", "tuning-map", "tuning-parallel"}
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments):
-    done = invoke(*arguments, "--json")
-    assert done.exit_code == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def original(tmp_path_factory, draw, succeed):
     """Train a tiny transformer on bright squares left and right, and explain it."""
     root = tmp_path_factory.mktemp("figures")
-    generator = np.random.default_rng(0)
-    for number in range(40):
-        label = ("left", "right")[number % 2]
-        pixels = generator.integers(0, 90, size=(32, 40), dtype=np.uint8)
-        column = 4 if number % 2 == 0 else 26
-        pixels[10:20, column : column + 8] = 200
-        (root / "pictures" / label).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(root / "pictures" / label / f"{number:03}.png")
     run = RunFolder(root / "run")
-    succeed("inspect", root / "pictures", "--out", run.root)
+    succeed("inspect", draw(root / "pictures", cases=40, size=(32, 40)), "--out", run.root)
     tiny = {
         "image_size": "[32,32]",
         "epochs": 2,
@@ -53,18 +30,10 @@ def run(tmp_path_factory):
         "model_parameters": "{patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}",
     }
     wishes = [word for name, value in tiny.items() for word in ("--set", f"{name}={value}")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
-        succeed("plan", run.root, "--budget", "1h", *wishes)
+    succeed("plan", run.root, "--budget", "1h", *wishes)
     for verb in ("train", "evaluate", "explain"):
         succeed(verb, run.root)
     return run
-
-
-@pytest.fixture
-def own_run(run, tmp_path):
-    """Copy the run, for a test that writes into it."""
-    return RunFolder(shutil.copytree(run.root, tmp_path / "run"))
 
 
 @pytest.fixture
@@ -72,18 +41,18 @@ def studio(run):
     return Studio(run)
 
 
-def test_every_figure_is_listed_and_drawn(own_run):
+def test_every_figure_is_listed_and_drawn(run, succeed):
     listed = succeed("figure", "list")
     assert [one["name"] for one in listed["figures"]] == list(FIGURES)
     for name in FIGURES.keys() - NEEDS_TUNING:
-        drawn = succeed("figure", name, own_run.root)
+        drawn = succeed("figure", name, run.root)
         with Image.open(drawn["path"]) as picture:
             assert min(picture.size) > 30
             assert picture.format == ("GIF" if name == "rollout" else "PNG")
 
 
 @pytest.mark.parametrize("ending", ["svg", "pdf"])
-def test_a_figure_has_the_same_bytes_each_time(run, tmp_path, ending):
+def test_a_figure_has_the_same_bytes_each_time(run, tmp_path, ending, succeed):
     twice = [tmp_path / f"{place}.{ending}" for place in range(2)]
     for path in twice:
         succeed("figure", "panels", run.root, "--class", "left", "--out", path)
@@ -92,14 +61,14 @@ def test_a_figure_has_the_same_bytes_each_time(run, tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", ["gif", "webp", "apng"])
-def test_rollout_moves_through_the_layers(run, tmp_path, ending):
+def test_rollout_moves_through_the_layers(run, tmp_path, ending, succeed):
     path = tmp_path / f"rollout.{ending}"
     succeed("figure", "rollout", run.root, "--out", path)
     with Image.open(path) as picture:
         assert picture.n_frames == 3
 
 
-def test_a_map_of_the_class_that_was_asked_for_is_drawn(run, tmp_path):
+def test_a_map_of_the_class_that_was_asked_for_is_drawn(run, tmp_path, succeed):
     for label in ("left", "right"):
         succeed("figure", "panels", run.root, "--class", label, "--out", tmp_path / f"{label}.svg")
     left, right = ((tmp_path / f"{label}.svg").read_text() for label in ("left", "right"))
@@ -118,17 +87,13 @@ def test_a_map_of_the_class_that_was_asked_for_is_drawn(run, tmp_path):
         (("tuning-map",), "vitrail tune"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(run, words, problem):
+def test_what_cannot_be_drawn_is_said(run, words, problem, refused):
     name, *options = words
-    done = invoke("figure", name, run.root, *options)
-    assert done.exit_code == 2
-    assert problem in " ".join(done.stderr.split())
+    assert problem in refused("figure", name, run.root, *options)
 
 
-def test_a_figure_without_a_run_is_refused():
-    done = invoke("figure", "panels")
-    assert done.exit_code == 2
-    assert "vitrail figure panels RUN" in done.stderr
+def test_a_figure_without_a_run_is_refused(refused):
+    assert "vitrail figure panels RUN" in refused("figure", "panels")
 
 
 def test_the_last_frame_is_the_whole_rollout(studio):
@@ -162,7 +127,7 @@ def test_the_picture_of_a_case_is_what_the_model_was_shown(studio):
     assert one.picture().max() > 150  # the bright square
 
 
-def test_a_grid_that_was_tuned_is_drawn(own_run, tmp_path):
+def test_a_grid_that_was_tuned_is_drawn(run, tmp_path, succeed):
     trials = [
         {
             "number": number,
@@ -179,9 +144,9 @@ def test_a_grid_that_was_tuned_is_drawn(own_run, tmp_path):
         for name, values in (("patch", [8, 16]), ("heads", [1, 2]), ("dropout", [0.1, 0.3]))
     ]
     study = {"metric": "roc_auc_score", "axes": axes, "trials": trials, "chosen": 2}
-    write_json(own_run.tuning, study)
+    write_json(run.tuning, study)
     for name in NEEDS_TUNING:
         path = tmp_path / f"{name}.svg"
-        succeed("figure", name, own_run.root, "--out", path)
+        succeed("figure", name, run.root, "--out", path)
         assert "ROC AUC" in path.read_text()
     assert ".600" in (tmp_path / "tuning-map.svg").read_text()

@@ -1,14 +1,10 @@
 """Cross-validation from pictures to report: every case tested once, by who did not see it."""
 
-import json
-
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.evaluation.table import read_predictions
 from vitrail.runfolder import RunFolder, read_csv, read_json
 
@@ -24,19 +20,7 @@ TINY = {
 }
 
 
-def succeed(*arguments):
-    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    assert done.exit_code == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def refused(*arguments):
-    done = CliRunner().invoke(app, [*map(str, arguments)])
-    assert done.exit_code == 2
-    return " ".join(done.stderr.split())
-
-
-def draw(root, *, given_test=0):
+def patients(root, *, given_test=0):
     """Draw thirty patients of two pictures at three sites; bright is left or right."""
     generator = np.random.default_rng(0)
     lines = ["path,label,patient,site,split" if given_test else "path,label,patient,site"]
@@ -53,27 +37,31 @@ def draw(root, *, given_test=0):
     return root / "manifest.csv"
 
 
-def planned(run, manifest, *options, **edits):
-    """Inspect and plan, and make the trainings tiny."""
-    succeed("inspect", manifest.parent, "--manifest", manifest, "--out", run.root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
+@pytest.fixture
+def planned(succeed):
+    """Return a function that inspects and plans, and makes the trainings tiny."""
+
+    def made(run, manifest, *options, **edits):
+        succeed("inspect", manifest.parent, "--manifest", manifest, "--out", run.root)
         succeed("plan", run.root, "--budget", "1h", *options)
-    plan = yaml.safe_load(run.plan.read_text())
-    for name, value in {**TINY, **edits}.items():
-        plan[name]["value"] = value
-    run.plan.write_text(yaml.safe_dump(plan))
+        plan = yaml.safe_load(run.plan.read_text())
+        for name, value in {**TINY, **edits}.items():
+            plan[name]["value"] = value
+        run.plan.write_text(yaml.safe_dump(plan))
+
+    return made
 
 
-def go_on(run, manifest):
-    return succeed("run", manifest.parent, "--manifest", manifest, "--out", run.root)
+def again(run, manifest):
+    """Return the words that go on with a run."""
+    return "run", manifest.parent, "--manifest", manifest, "--out", run.root
 
 
-def test_folds_and_seeds_are_trained_pooled_explained_and_resumed(tmp_path):
-    manifest = draw(tmp_path / "pictures")
+def test_folds_and_seeds_are_trained_pooled_explained_and_resumed(tmp_path, planned, succeed):
+    manifest = patients(tmp_path / "pictures")
     run = RunFolder(tmp_path / "run")
     planned(run, manifest, "--folds", 3, "--seeds", 2)
-    go_on(run, manifest)
+    succeed(*again(run, manifest))
     assert len(list(run.root.glob("models/*/seed*/fold*/model.safetensors"))) == 12
     split = {row["case_id"]: row for row in read_csv(run.split)}
     patient = {row["case_id"]: row["patient_id"] for row in read_csv(run.cohort)}
@@ -104,18 +92,18 @@ def test_folds_and_seeds_are_trained_pooled_explained_and_resumed(tmp_path):
     assert "3 folds" in page
     (run.model("cnn", seed=1, fold=2) / "model.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in run.root.glob("models/*/seed*/*/model.*")}
-    go_on(run, manifest)
+    succeed(*again(run, manifest))
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {p.parent.name for p in before if before[p] != after[p]} == {"fold2"}
     said = succeed("predict", run.root, manifest.parent / "00.png")
     assert sum(said["predictions"][0]["probabilities"].values()) == pytest.approx(1)
 
 
-def test_a_given_test_part_is_predicted_by_all_folds_together(tmp_path):
-    manifest = draw(tmp_path / "pictures", given_test=8)
+def test_a_given_test_part_is_predicted_by_all_folds_together(tmp_path, planned, succeed):
+    manifest = patients(tmp_path / "pictures", given_test=8)
     run = RunFolder(tmp_path / "run")
     planned(run, manifest, "--folds", 2)
-    go_on(run, manifest)
+    succeed(*again(run, manifest))
     said = read_predictions(run.predictions)
     assert {(one.model, one.fold, one.split) for one in said} == {
         (model, 0, part) for model in ("vit", "cnn") for part in ("validation", "test")
@@ -124,8 +112,8 @@ def test_a_given_test_part_is_predicted_by_all_folds_together(tmp_path):
     assert sizes == {"validation": 44, "test": 16}
 
 
-def test_each_site_is_held_out_in_turn(tmp_path):
-    manifest = draw(tmp_path / "pictures")
+def test_each_site_is_held_out_in_turn(tmp_path, planned):
+    manifest = patients(tmp_path / "pictures")
     run = RunFolder(tmp_path / "run")
     planned(run, manifest, "--hold-out-sites")
     assert yaml.safe_load(run.plan.read_text())["folds"]["value"] == 3
@@ -135,8 +123,10 @@ def test_each_site_is_held_out_in_turn(tmp_path):
         assert held == {f"S{fold}"}
 
 
-def test_folds_that_cannot_be_are_refused_before_anything_is_trained(tmp_path):
-    manifest = draw(tmp_path / "pictures")
+def test_folds_that_cannot_be_are_refused_before_anything_is_trained(
+    tmp_path, planned, succeed, refused
+):
+    manifest = patients(tmp_path / "pictures")
     run = RunFolder(tmp_path / "run")
     succeed("inspect", manifest.parent, "--manifest", manifest, "--out", run.root)
     assert "16 folds, but class 'left' has 15 patients" in refused("plan", run.root, "--folds", 16)

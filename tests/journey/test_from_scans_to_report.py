@@ -1,15 +1,13 @@
 """Volumes through every verb: DICOM series with masks in, a report and maps over the scans out."""
 
-import json
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.data.cohort import load_cohort
 from vitrail.data.scan import read_scan
 from vitrail.data.thorax import chest_volumes
@@ -19,14 +17,8 @@ from vitrail.runfolder import RunFolder, read_csv, read_json
 pytestmark = pytest.mark.journey
 
 
-def succeed(*arguments):
-    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    assert done.exit_code == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def original(tmp_path_factory, succeed):
     """Return a finished run on tiny generated chests, one of them without one of its slices."""
     scans = tmp_path_factory.mktemp("chests")
     manifest = chest_volumes(
@@ -89,22 +81,18 @@ def test_the_report_and_the_pictures_are_there(run):
     assert list(run.pictures.glob("*.mask.png"))
 
 
-def test_a_new_scan_is_labelled_and_its_map_written(run):
+def test_a_new_scan_is_labelled_and_its_map_written(run, tmp_path, succeed, refused):
     scans = load_cohort(run.cohort).root
-    mask = (scans / "masks" / "CHEST0001.nii.gz").read_bytes()
-    (scans / "series" / "CHEST0001.mask.nii.gz").write_bytes(mask)
-    said = succeed("predict", run.root, scans / "series" / "CHEST0001", "--out", scans / "new")
+    shutil.copytree(scans / "series" / "CHEST0001", tmp_path / "CHEST0001")
+    shutil.copy(scans / "masks" / "CHEST0001.nii.gz", tmp_path / "CHEST0001.mask.nii.gz")
+    said = succeed("predict", run.root, tmp_path / "CHEST0001", "--out", tmp_path / "new")
     (row,) = said["predictions"]
     assert sum(row["probabilities"].values()) == pytest.approx(1)
-    assert len(list((scans / "new").glob("*.map.nii.gz"))) == 1
-    refused = CliRunner().invoke(
-        app, ["predict", str(run.root), str(scans / "series" / "CHEST0002")]
-    )
-    assert refused.exit_code == 2
-    assert "no mask" in refused.stderr
+    assert len(list((tmp_path / "new").glob("*.map.nii.gz"))) == 1
+    assert "no mask" in refused("predict", run.root, scans / "series" / "CHEST0002")
 
 
-def test_one_scan_without_labels_is_described(run, tmp_path):
+def test_one_scan_without_labels_is_described(run, tmp_path, succeed):
     scans = load_cohort(run.cohort).root
     said = succeed("inspect", scans / "series" / "CHEST0001", "--out", tmp_path / "look")
     (row,) = said["scans"]
@@ -113,7 +101,7 @@ def test_one_scan_without_labels_is_described(run, tmp_path):
     assert len(list((tmp_path / "look" / "pictures").iterdir())) == 1
 
 
-def test_folders_of_series_a_class_are_an_external_set(run, tmp_path):
+def test_folders_of_series_a_class_are_an_external_set(run, tmp_path, succeed):
     listed = chest_volumes(
         tmp_path / "drawn", cases=6, seed=8, shape=(12, 40, 40), spacing_mm=(5.0, 5.0, 5.0)
     )
@@ -129,7 +117,7 @@ def test_folders_of_series_a_class_are_an_external_set(run, tmp_path):
 
 
 @pytest.mark.shared
-def test_a_real_series_with_shuffled_names_is_described(shared, tmp_path):
+def test_a_real_series_with_shuffled_names_is_described(shared, tmp_path, succeed):
     said = succeed("inspect", shared / "data" / "lung_ct_dicom", "--out", tmp_path / "look")
     (row,) = said["scans"]
     assert (row["shape"], row["modality"], row["orientation"]) == ([34, 512, 512], "CT", "SPL")

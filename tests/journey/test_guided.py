@@ -1,31 +1,28 @@
 """From DICOM folders to the guided study, through the command line, on toys."""
 
-import json
+import shutil
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.data.scan import read_scan
 from vitrail.data.volume import read_image, require_same_grid
 from vitrail.evaluation.table import read_predictions
-from vitrail.runfolder import read_json
+from vitrail.runfolder import RunFolder, read_json
 
 pytestmark = pytest.mark.journey
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [*map(str, arguments), "--json"])
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, succeed):
+    """Return the folder of a finished guided demo of the smallest size, and what it said."""
+    folder = tmp_path_factory.mktemp("guided")
+    return folder, succeed("demo", "--guided", "--smoke", "--out", folder)
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """Return the folder of a finished guided demo of the smallest size, and what it said."""
-    folder = tmp_path_factory.mktemp("guided")
-    done = invoke("demo", "--guided", "--smoke", "--out", folder)
-    assert done.exit_code == 0, done.stderr
-    return folder, json.loads(done.stdout)
+def original(demo):
+    return RunFolder(demo[0] / "run")
 
 
 def test_every_arm_predicts_every_patient_once(demo):
@@ -50,12 +47,10 @@ def test_arms_are_compared_on_the_same_patients(demo):
     assert any("no map" in sentence for sentence in said["guided"]["summary"])
 
 
-def test_finished_trainings_are_kept_when_more_is_asked(demo):
-    folder, _ = demo
-    kept = {path: path.stat().st_mtime_ns for path in folder.glob("run/guided/fold*/*/*/*.csv")}
+def test_finished_trainings_are_kept_when_more_is_asked(run, succeed):
+    kept = {path: path.stat().st_mtime_ns for path in run.root.glob("guided/fold*/*/*/*.csv")}
     assert kept
-    done = invoke("guided", folder / "run", "--classifier", "plan", "--seeds", 1)
-    assert done.exit_code == 0, done.stderr
+    succeed("guided", run.root, "--classifier", "plan", "--seeds", 1)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
@@ -84,18 +79,16 @@ def test_the_report_shows_the_arms_and_what_both_stages_looked_at(demo):
     assert page.count("Grad-CAM of stage two of case") > 0
 
 
-def test_a_study_with_another_classifier_is_not_mixed_into_this_one(demo):
-    folder, _ = demo
-    done = invoke("guided", folder / "run", "--classifier", "resnet18")
-    assert done.exit_code == 2
-    assert "it holds a study with classifier plan" in " ".join(done.stderr.split())
+def test_a_study_with_another_classifier_is_not_mixed_into_this_one(run, refused):
+    said = refused("guided", run.root, "--classifier", "resnet18")
+    assert "it holds a study with classifier plan" in said
 
 
 @pytest.fixture(scope="module")
-def planned(demo, tmp_path_factory):
+def planned(demo, tmp_path_factory, succeed):
     """Return a run whose plan names the second stage, on the same chests, one of unknown age."""
-    folder, _ = demo
-    cohort, run = folder / "cohort", tmp_path_factory.mktemp("planned") / "run"
+    folder = tmp_path_factory.mktemp("planned")
+    cohort, run = shutil.copytree(demo[0] / "cohort", folder / "cohort"), folder / "run"
     manifest = cohort / "aged.csv"
     rows = (cohort / "manifest.csv").read_text().splitlines()
     ages = ["age", "", *(str(40 + place) for place in range(len(rows) - 2))]
@@ -112,14 +105,9 @@ def planned(demo, tmp_path_factory):
     }
     given = [f"--set={name}={value}" for name, value in small.items()]
     asked = ["--model", "guided", "--folds", "2", "--budget", "60m", *given]
-    for command in (
-        ("inspect", cohort, "--manifest", manifest, "--out", run),
-        ("plan", run, *asked),
-        ("train", run),
-    ):
-        done = invoke(*command)
-        assert done.exit_code == 0, done.stderr
-    return run, json.loads(done.stdout)
+    succeed("inspect", cohort, "--manifest", manifest, "--out", run)
+    succeed("plan", run, *asked)
+    return run, succeed("train", run)
 
 
 def test_train_trains_the_guided_classifier_that_the_plan_names(planned):
@@ -129,22 +117,20 @@ def test_train_trains_the_guided_classifier_that_the_plan_names(planned):
     assert (run / "guided" / "predictions.csv").exists()
 
 
-def test_columns_are_joined_and_cases_without_them_are_named_and_kept(planned, tmp_path):
-    run, _ = planned
-    (run / "guided").rename(tmp_path / "before")
-    done = invoke("guided", run, "--classifier", "plan", "--columns", "age", "--end-to-end")
-    assert done.exit_code == 0, done.stderr
-    said = json.loads(done.stdout)
+def test_columns_are_joined_and_cases_without_them_are_named_and_kept(
+    planned, tmp_path, succeed, refused
+):
+    run = shutil.copytree(planned[0], tmp_path / "run")
+    shutil.rmtree(run / "guided")
+    asked = ("guided", run, "--classifier", "plan", "--columns")
+    said = succeed(*asked, "age", "--end-to-end")
     assert said["missing"] == {"age": ["series/CHEST0000"]}
     assert any("column age: 1 of 20 cases lack it" in one for one in said["summary"])
     tested = said["evaluation"]["sets"]["test"]
     assert tested["end to end"]["roc_auc_score"]["n"] == 20
-    refused = invoke("guided", run, "--classifier", "plan", "--columns", "stage")
-    assert refused.exit_code == 2
-    assert "the cohort's columns are age" in " ".join(refused.stderr.split())
+    assert "the cohort's columns are age" in refused(*asked, "stage")
 
 
-def test_a_study_needs_a_trained_run_of_volumes(tmp_path):
-    done = invoke("guided", tmp_path)
-    assert done.exit_code == 2
-    assert "no cohort" in done.stderr or "cohort.csv" in done.stderr
+def test_a_study_needs_a_trained_run_of_volumes(tmp_path, refused):
+    said = refused("guided", tmp_path)
+    assert "no cohort" in said or "cohort.csv" in said

@@ -11,59 +11,41 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
-from vitrail.cli import app
+from vitrail.data.cohort import load_cohort
 from vitrail.runfolder import RunFolder
 
 pytestmark = pytest.mark.journey
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments):
-    done = invoke(*arguments, "--json")
-    assert done.exit_code == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def draw(root, *, cases, seed, labels=("left", "right"), bright=0):
-    """Draw a bright square left or right."""
-    generator = np.random.default_rng(seed)
-    for number in range(cases):
-        label = labels[number % len(labels)]
-        pixels = generator.integers(bright, bright + 90, size=(64, 64), dtype=np.uint8)
-        column = 8 if label == labels[0] else 40
-        pixels[20:40, column : column + 16] = 200
-        (root / label).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(root / label / f"{number:03}.png")
-    return root
-
-
+SIZE = (64, 64)
 TINY_BASELINE = {
     "baseline": "resnet10t",
     "baseline_parameters": {"channels": [16, 32, 64, 128], "stem_width": 8},
 }
 
 
-def trained(folder, pictures, *options, **edits):
-    """Plan, make the training tiny, and run to the report; no step is timed beforehand."""
-    succeed("inspect", pictures, "--out", folder.root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
+@pytest.fixture(scope="module")
+def trained(succeed):
+    """Return a function that plans, makes the training tiny, and runs to the report."""
+
+    def planned(folder, pictures, *options, **edits):
+        succeed("inspect", pictures, "--out", folder.root)
         succeed("plan", folder.root, "--budget", "1h", *options)
-    plan = yaml.safe_load(folder.plan.read_text())
-    for name, value in {"epochs": 1, "baseline_epochs": 1, **TINY_BASELINE, **edits}.items():
-        plan[name]["value"] = value
-    folder.plan.write_text(yaml.safe_dump(plan))
-    succeed("run", pictures, "--out", folder.root)
-    return plan
+        plan = yaml.safe_load(folder.plan.read_text())
+        for name, value in {"epochs": 1, "baseline_epochs": 1, **TINY_BASELINE, **edits}.items():
+            plan[name]["value"] = value
+        folder.plan.write_text(yaml.safe_dump(plan))
+        succeed("run", pictures, "--out", folder.root)
+        return plan
+
+    return planned
 
 
-def test_a_network_without_attention_is_explained_by_its_gradient_as_the_plan_says(tmp_path):
-    pictures = draw(tmp_path / "pictures", cases=24, seed=0)
+def test_a_network_without_attention_is_explained_by_its_gradient_as_the_plan_says(
+    tmp_path, draw, trained, refused
+):
+    pictures = draw(tmp_path / "pictures", cases=24, size=SIZE)
     run = RunFolder(tmp_path / "run")
     plan = trained(run, pictures, "--model", "resnet18", image_size=[64, 64])
     assert plan["explanation"]["value"] == "grad_cam"
@@ -72,13 +54,11 @@ def test_a_network_without_attention_is_explained_by_its_gradient_as_the_plan_sa
     assert {said["method"] for said in maps} == {"grad_cam"}
     assert all(said["class_specific"] for said in maps)
     assert not (run.explanations / "attention").exists()
-    refused = invoke("explain", run.root, "--method", "rollout")
-    assert refused.exit_code == 2
-    assert "gradient or black-box method" in " ".join(refused.stderr.split())
+    assert "gradient or black-box method" in refused("explain", run.root, "--method", "rollout")
 
 
-def test_local_weights_are_where_the_training_starts(tmp_path):
-    pictures = draw(tmp_path / "pictures", cases=12, seed=0)
+def test_local_weights_are_where_the_training_starts(tmp_path, draw, trained):
+    pictures = draw(tmp_path / "pictures", cases=12, size=SIZE)
     model = timm.create_model("vit_tiny_patch16_224", num_classes=5)
     weights = tmp_path / "weights.safetensors"
     save_file(model.state_dict(), weights)
@@ -93,8 +73,8 @@ def test_local_weights_are_where_the_training_starts(tmp_path):
     assert run.report.exists()
 
 
-def test_weights_of_a_convolutional_network_are_fine_tuned_and_explained(tmp_path):
-    pictures = draw(tmp_path / "pictures", cases=12, seed=0)
+def test_weights_of_a_convolutional_network_are_fine_tuned_and_explained(tmp_path, draw, trained):
+    pictures = draw(tmp_path / "pictures", cases=12, size=SIZE)
     torch.manual_seed(0)
     model = timm.create_model("tf_efficientnet_lite0", num_classes=5)
     weights = tmp_path / "weights.safetensors"
@@ -119,23 +99,25 @@ def _tensor(path, name):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def original(tmp_path_factory, draw, trained):
     """Return a finished run with validation cases enough to know what is out of range."""
     root = tmp_path_factory.mktemp("other")
     folder = RunFolder(root / "run")
     small = {"patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2}
     trained(
         folder,
-        draw(root / "pictures", cases=120, seed=0),
+        draw(root / "pictures", cases=120, size=SIZE),
         model_parameters=small,
         image_size=[64, 64],
     )
     return folder
 
 
-def test_an_external_set_is_added_with_the_runs_own_threshold_and_counted(run, tmp_path):
+def test_an_external_set_is_added_with_the_runs_own_threshold_and_counted(
+    run, tmp_path, draw, succeed
+):
     before = json.loads(run.evaluation.read_text())
-    other = draw(tmp_path / "other", cases=20, seed=1)
+    other = draw(tmp_path / "other", cases=20, size=SIZE, seed=1)
     told = succeed("evaluate", run.root, "--external", other)
     after = json.loads(run.evaluation.read_text())
     assert set(after["sets"]) == {"validation", "test", "external"}
@@ -144,24 +126,25 @@ def test_an_external_set_is_added_with_the_runs_own_threshold_and_counted(run, t
     assert after["operating_points"] == before["operating_points"]
     assert after["test_openings"] == before["test_openings"] == 1
     again = succeed("evaluate", run.root, "--external", other)
-    assert again["openings"] == told["openings"] + 1  # another test may have looked before
+    assert (told["openings"], again["openings"]) == (1, 2)
     assert run.predictions.read_text().count(",external,") == 2 * 20
 
 
-def test_an_external_set_may_be_a_file_of_pictures(run, tmp_path):
-    drawn = sorted(draw(tmp_path / "other", cases=20, seed=2).rglob("*.png"))
+def test_an_external_set_may_be_a_file_of_pictures(run, tmp_path, draw, succeed):
+    drawn = sorted(draw(tmp_path / "other", cases=20, size=SIZE, seed=2).rglob("*.png"))
     pixels = np.stack([np.asarray(Image.open(path)) for path in drawn])
     source = tmp_path / "other.npz"
     labels = [["left", "right"].index(path.parent.name) for path in drawn]
     np.savez(source, images=pixels, labels=labels, classes=["left", "right"])
-    openings = succeed("evaluate", run.root, "--external", source)["openings"]
+    succeed("evaluate", run.root, "--external", source)
     after = json.loads(run.evaluation.read_text())
     assert after["sets"]["external"]["vit"]["accuracy"]["n"] == 20
-    assert succeed("evaluate", run.root, "--external", source)["openings"] == openings + 1
+    assert len(list(run.external.rglob("*.png"))) == 20
+    assert succeed("evaluate", run.root, "--external", source)["openings"] == 2
 
 
-def test_an_external_set_may_be_a_data_set_of_hugging_face(run, tmp_path):
-    drawn = sorted(draw(tmp_path / "other", cases=20, seed=3).rglob("*.png"))
+def test_an_external_set_may_be_a_data_set_of_hugging_face(run, tmp_path, draw, succeed):
+    drawn = sorted(draw(tmp_path / "other", cases=20, size=SIZE, seed=3).rglob("*.png"))
     table = {
         "image": [{"bytes": path.read_bytes(), "path": path.name} for path in drawn],
         "label": [path.parent.name for path in drawn],
@@ -173,9 +156,9 @@ def test_an_external_set_may_be_a_data_set_of_hugging_face(run, tmp_path):
     assert after["sets"]["external"]["vit"]["accuracy"]["n"] == 20
 
 
-def test_an_external_manifest_gives_its_own_subgroups(run, tmp_path):
+def test_an_external_manifest_gives_its_own_subgroups(run, tmp_path, draw, succeed):
     before = json.loads(run.evaluation.read_text())
-    drawn = sorted(draw(tmp_path / "other", cases=24, seed=4).rglob("*.png"))
+    drawn = sorted(draw(tmp_path / "other", cases=24, size=SIZE, seed=4).rglob("*.png"))
     rows = [
         f"{path.relative_to(tmp_path)},{path.parent.name},{['north', 'south'][place % 2]},"
         f"{'fm'[place // 2 % 2]},{20 + place * 2}"
@@ -196,18 +179,16 @@ def test_an_external_manifest_gives_its_own_subgroups(run, tmp_path):
     assert "Vision Transformer by sex, external set" in run.report.read_text()
 
 
-def test_an_external_set_of_other_classes_is_refused(run, tmp_path):
-    other = draw(tmp_path / "other", cases=4, seed=1, labels=("left", "up"))
-    done = invoke("evaluate", run.root, "--external", other)
-    assert done.exit_code == 2
-    assert "classes up" in " ".join(done.stderr.split())
-    assert "the run's classes: left, right" in " ".join(done.stderr.split())
+def test_an_external_set_of_other_classes_is_refused(run, tmp_path, draw, refused):
+    other = draw(tmp_path / "other", cases=4, size=SIZE, seed=1, labels=("left", "up"))
+    said = refused("evaluate", run.root, "--external", other)
+    assert "classes up" in said
+    assert "the run's classes: left, right" in said
 
 
-def test_the_runs_own_pictures_are_no_external_set(run):
-    done = invoke("evaluate", run.root, "--external", run.root.parent / "pictures")
-    assert done.exit_code == 2
-    assert "120 pictures are the run's own" in " ".join(done.stderr.split())
+def test_the_runs_own_pictures_are_no_external_set(run, refused):
+    own = load_cohort(run.cohort).root
+    assert "120 pictures are the run's own" in refused("evaluate", run.root, "--external", own)
 
 
 def test_the_numbers_are_held_against_the_training_classes_and_the_shortcuts(run):
@@ -218,9 +199,9 @@ def test_the_numbers_are_held_against_the_training_classes_and_the_shortcuts(run
     assert found
 
 
-def test_predict_warns_of_a_picture_unlike_the_training_pictures(run, tmp_path):
-    alike = draw(tmp_path / "alike", cases=10, seed=2)
-    bright = draw(tmp_path / "bright", cases=4, seed=2, bright=150)
+def test_predict_warns_of_a_picture_unlike_the_training_pictures(run, tmp_path, draw, succeed):
+    alike = draw(tmp_path / "alike", cases=10, size=SIZE, seed=2)
+    bright = draw(tmp_path / "bright", cases=4, size=SIZE, seed=2, bright=150)
     told = succeed("predict", run.root, alike, bright, "--out", tmp_path / "new")
     outside = {said["path"]: said["out_of_range"] for said in told["predictions"]}
     assert all(value for path, value in outside.items() if "bright" in path)

@@ -1,38 +1,28 @@
 """The founding systems, each as a check of its path on a generated stand-in."""
 
-import json
-
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.report.tables import number
 from vitrail.runfolder import RunFolder, read_json
 
 pytestmark = pytest.mark.journey
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+@pytest.fixture
+def smoke(succeed):
+    """Return a function that runs a recipe in its smallest size into a folder."""
 
+    def found(name, out):
+        told = succeed("recipe", "run", name, "--smoke", "--out", out)
+        assert told["size"] == "smoke"
+        assert any("not run here" in sentence for sentence in told["summary"])
+        return told
 
-@pytest.fixture(autouse=True)
-def untimed(monkeypatch):
-    """Do not time steps for a plan whose choices are given."""
-    monkeypatch.setattr("vitrail.pipeline.plan.seconds_a_step", lambda *_, **__: 0.01)
-
-
-def smoke(name, out):
-    done = invoke("recipe", "run", name, "--smoke", "--out", out, "--json")
-    assert done.exit_code == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["size"] == "smoke"
-    assert any("not run here" in sentence for sentence in found["summary"])
     return found
 
 
-def test_the_grid_of_the_slices(tmp_path):
+def test_the_grid_of_the_slices(tmp_path, smoke, refused):
     found = smoke("sarscov2-grid", tmp_path)
     grid = RunFolder(tmp_path / "grid")
     study = read_json(grid.tuning)
@@ -46,16 +36,12 @@ def test_the_grid_of_the_slices(tmp_path):
     stages = read_json(grid.environment)["stages"]
     assert stages["evaluate"]["command"] == f"vitrail evaluate {grid.root}"
     # What is finished is skipped.
-    again = json.loads(
-        invoke("recipe", "run", "sarscov2-grid", "--smoke", "--out", tmp_path, "--json").stdout
-    )
-    assert again["steps"] == found["steps"]
-    other = invoke("recipe", "run", "sarscov2-grid", "--phantom", "--out", tmp_path)
-    assert other.exit_code == 2
-    assert "a folder keeps one recipe" in " ".join(other.stderr.split())
+    assert smoke("sarscov2-grid", tmp_path)["steps"] == found["steps"]
+    other = refused("recipe", "run", "sarscov2-grid", "--phantom", "--out", tmp_path)
+    assert "a folder keeps one recipe" in other
 
 
-def test_the_head_of_deit(tmp_path):
+def test_the_head_of_deit(tmp_path, smoke):
     smoke("beans-deit", tmp_path)
     figures = tmp_path / "head" / "figures"
     assert {path.name for path in figures.iterdir()} == {
@@ -67,7 +53,7 @@ def test_the_head_of_deit(tmp_path):
         assert moving.n_frames == 13  # the input, and twelve layers
 
 
-def test_the_transformer_beside_the_convolutional_network(tmp_path):
+def test_the_transformer_beside_the_convolutional_network(tmp_path, smoke):
     smoke("food101-vit-vs-resnet", tmp_path)
     page = (tmp_path / "both" / "compare.html").read_text()
     measured = read_json(tmp_path / "both" / "compare.json")["throughput"]
@@ -82,7 +68,7 @@ def test_the_transformer_beside_the_convolutional_network(tmp_path):
     assert all("mean:\n  value:\n  - 0.5\n  - 0.5\n  - 0.5" in plan for plan in plans)
 
 
-def test_the_tissues_step_by_step(tmp_path):
+def test_the_tissues_step_by_step(tmp_path, smoke):
     smoke("kather6-vit", tmp_path)
     record = read_json(tmp_path / "sources" / "evaluation.json")
     assert record["sets"]["test"]["vit"]
@@ -90,6 +76,6 @@ def test_the_tissues_step_by_step(tmp_path):
     assert names == {"steps", "patches", "positions", "heads", "distance"}
 
 
-def test_the_guided_network(tmp_path):
+def test_the_guided_network(tmp_path, smoke):
     smoke("ct-guided", tmp_path)
     assert (tmp_path / "study" / "guided" / "evaluation.json").exists()

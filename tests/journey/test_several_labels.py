@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.runfolder import RunFolder, read_csv
 
 pytestmark = pytest.mark.journey
-
-
-def succeed(*arguments):
-    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    assert done.exit_code == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,7 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(pictures):
+def original(pictures, succeed):
     folder = RunFolder(pictures.parent / "run")
     manifest = ("--manifest", pictures / "manifest.csv")
     succeed("inspect", pictures, "--out", folder.root, *manifest)
@@ -88,7 +80,7 @@ def test_each_positive_label_has_a_map_of_its_own(run):
     assert (about["target"], about["extra"]["label"]) == ("class 1", "below")
 
 
-def test_the_bench_asks_about_each_label_and_marks_its_maps(run):
+def test_the_bench_asks_about_each_label_and_marks_its_maps(run, succeed):
     words = ("--methods", "relevance,input_x_gradient", "--tests", "removal,mosaic,completeness")
     succeed("bench", run.root, *words, "--target", "label", "--cases", "12")
     content = json.loads(run.faithfulness.read_text())
@@ -113,7 +105,7 @@ def test_the_report_names_labels_and_maps(run):
     assert "above, below" in page
 
 
-def test_predict_lists_every_label_with_its_probability(run, pictures):
+def test_predict_lists_every_label_with_its_probability(run, pictures, succeed):
     truth = dict(
         line.split(",")[:2] for line in (pictures / "manifest.csv").read_text().splitlines()[1:]
     )

@@ -7,7 +7,6 @@ for one image, with every attention matrix in hand, and follow the papers' matri
 import math
 
 import pytest
-import timm
 import torch
 
 from vitrail.explain import explain
@@ -17,16 +16,8 @@ HEADS, LAYERS, CLASSES = 2, 3, 3
 
 
 @pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(3)
-    network = timm.models.VisionTransformer(
-        img_size=(16, 24), patch_size=8, embed_dim=16, depth=LAYERS, num_heads=HEADS,
-        num_classes=CLASSES,
-    )  # fmt: skip
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.3)
-    return network.double().eval()
+def model(random_vit):
+    return random_vit(3, depth=LAYERS, num_heads=HEADS, num_classes=CLASSES)
 
 
 @pytest.fixture(scope="module")

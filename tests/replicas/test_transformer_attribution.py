@@ -6,7 +6,6 @@ away from zero, which is all that the two may differ by.
 """
 
 import pytest
-import timm
 import torch
 from torch.nn import functional as F
 
@@ -16,16 +15,8 @@ HEADS, LAYERS, CLASSES = 2, 3, 3
 
 
 @pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(8)
-    network = timm.models.VisionTransformer(
-        img_size=(16, 24), patch_size=8, embed_dim=16, depth=LAYERS, num_heads=HEADS,
-        num_classes=CLASSES,
-    )  # fmt: skip
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.3)
-    return network.double().eval()
+def model(random_vit):
+    return random_vit(8, depth=LAYERS, num_heads=HEADS, num_classes=CLASSES)
 
 
 def share(relevance, total):

@@ -5,18 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
-
-from vitrail.cli import app
 
 VERBS = (
     "inspect", "plan", "train", "evaluate", "explain", "report", "compare", "predict",
     "run", "demo", "fetch", "doctor", "serve",
 )  # fmt: skip
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_help_names_every_verb_and_imports_no_torch():
@@ -34,7 +27,7 @@ def test_help_names_every_verb_and_imports_no_torch():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_each_verb_tells_what_it_reads_and_writes_with_an_example(verb):
+def test_the_help_of_each_verb_tells_what_it_reads_and_writes_with_an_example(verb, invoke):
     text = " ".join(invoke(verb, "--help").stdout.split())
     assert "Writes" in text or "writes" in text
     assert "Reads" in text or verb in ("demo", "fetch")
@@ -43,18 +36,18 @@ def test_the_help_of_each_verb_tells_what_it_reads_and_writes_with_an_example(ve
     assert "--debug" in text
 
 
-def test_doctor_prints_one_json_object_and_nothing_else():
+def test_doctor_prints_one_json_object_and_nothing_else(invoke):
     done = invoke("doctor", "--json")
     found = json.loads(done.stdout)
     assert {"vitrail", "packages", "machine", "codecs", "weights", "slow", "summary"} <= set(found)
     assert done.exit_code == 0
 
 
-def test_doctor_says_for_people_what_will_be_slow():
+def test_doctor_says_for_people_what_will_be_slow(invoke):
     assert "cores" in invoke("doctor").stdout
 
 
-def test_the_version_is_answered():
+def test_the_version_is_answered(invoke):
     assert invoke("--version").stdout.strip()[0].isdigit()
 
 
@@ -62,7 +55,7 @@ def test_the_version_is_answered():
     ("verb", "name"),
     [("plan", "x"), ("train", "x"), ("evaluate", "x"), ("explain", "x"), ("report", "x")],
 )
-def test_a_verb_on_no_run_folder_says_how_to_make_one(tmp_path, verb, name):
+def test_a_verb_on_no_run_folder_says_how_to_make_one(tmp_path, verb, name, invoke):
     done = invoke(verb, tmp_path / name)
     assert done.exit_code == 2
     assert "no such folder" in done.stderr
@@ -70,19 +63,19 @@ def test_a_verb_on_no_run_folder_says_how_to_make_one(tmp_path, verb, name):
     assert "Traceback" not in done.stderr
 
 
-def test_a_traceback_comes_only_when_asked_for(tmp_path):
+def test_a_traceback_comes_only_when_asked_for(tmp_path, invoke):
     assert "Traceback" in invoke("train", tmp_path / "x", "--debug").stderr
 
 
 @pytest.mark.parametrize("budget", ["soon", "15", "0m", "-3m"])
-def test_a_budget_that_is_no_time_is_refused(tmp_path, budget):
+def test_a_budget_that_is_no_time_is_refused(tmp_path, budget, invoke):
     done = invoke("run", tmp_path, "--out", tmp_path / "run", f"--budget={budget}")
     assert done.exit_code == 2
     assert "--budget" in done.stderr
     assert "pass --budget 15m" in done.stderr
 
 
-def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch):
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch, invoke):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -98,7 +91,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch):
     assert done.stdout == ""
 
 
-def test_a_fault_of_ours_is_one_message_without_a_traceback(tmp_path, monkeypatch):
+def test_a_fault_of_ours_is_one_message_without_a_traceback(tmp_path, monkeypatch, invoke):
     def broken(*_, **__):
         message = "a bug"
         raise RuntimeError(message)
@@ -117,13 +110,13 @@ def _picture(path):
     Image.new("L", (32, 32), 90).save(path)
 
 
-def test_fetch_lists_the_sets_as_one_object():
+def test_fetch_lists_the_sets_as_one_object(invoke):
     told = json.loads(invoke("fetch", "list", "--json").stdout)
     assert "kather2016" in {row["name"] for row in told["sets"]}
     assert "licence" in told["sets"][0]
 
 
-def test_fetch_shows_a_card_and_downloads_nothing_without_a_yes():
+def test_fetch_shows_a_card_and_downloads_nothing_without_a_yes(invoke):
     done = invoke("fetch", "beans")
     assert done.exit_code == 2
     assert "licence: MIT" in done.stderr

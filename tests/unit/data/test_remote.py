@@ -217,10 +217,11 @@ def test_a_server_that_stops_anywhere_is_left_when_the_time_is_over(server, sent
 
 
 def test_a_closed_port_is_said():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(DataError, match="connection failed"):
-        fetch_picture(f"http://127.0.0.1:{port}/a.png", allow_private=True)
+    with socket.socket() as taken:  # and not listening: nobody else can open it meanwhile
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/a.png"
+        with pytest.raises(DataError, match="connection failed"):
+            fetch_picture(url, allow_private=True)
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,9 @@ def test_dicom_files_beside_class_folders_are_refused(folders):
 
 def test_a_manifests_path_to_nothing_is_refused(chests, tmp_path):
     text = (chests / "manifest.csv").read_text().replace("series/CHEST0003,", "series/none,")
-    (chests.parent / "bad.csv").write_text(text)
+    (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(ManifestError, match="no file 'series/none'"):
-        read_manifest(chests.parent / "bad.csv", root=chests)
+        read_manifest(tmp_path / "bad.csv", root=chests)
 
 
 def test_the_audit_names_what_no_volume_can_be_made_of(folders, chests):

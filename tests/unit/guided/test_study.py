@@ -15,7 +15,7 @@ from vitrail.training.fit import FitSettings
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def drawn(tmp_path_factory):
     """Return a fold of sixteen tiny chests: twelve to train on, two and two held out."""
     folder = tmp_path_factory.mktemp("guided")
     manifest = chest_volumes(
@@ -65,6 +65,12 @@ def study(tmp_path_factory):
     )
 
 
+@pytest.fixture
+def study(drawn, tmp_path):
+    """Return the fold with nothing trained yet, and a folder of its own."""
+    return replace(drawn, folder=tmp_path / "fold0", seconds={}, _maps={})
+
+
 def test_a_training_cases_map_comes_from_the_model_that_held_it_out(study, monkeypatch):
     asked = []
 
@@ -77,7 +83,6 @@ def test_a_training_cases_map_comes_from_the_model_that_held_it_out(study, monke
 
     monkeypatch.setattr(FoldStudy, "_inner", inner)
     monkeypatch.setattr(FoldStudy, "_by", by)
-    monkeypatch.setattr(study, "_maps", {})
     (guided, *_) = choose_arms("rollout", ablate=False)
     made = study.maps(guided, "train", seed=0)
     names = [case.case_id for case in study.cohort if study.split[case.case_id] == "train"]

@@ -32,7 +32,8 @@ def write_run(root, noise):
     groups = clusters(cases)
     write_split(run.split, cohort, split=split, groups=groups)
     said = [
-        _predictions(cases, split, part=part, generator=generator) for part in set(split.values())
+        _predictions(cases, split, part=part, generator=generator)
+        for part in sorted(set(split.values()))
     ]
     write_predictions(run.predictions, said)
     found = evaluate(said, clusters=groups, unit="patient", resamples=50)

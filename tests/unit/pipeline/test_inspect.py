@@ -7,13 +7,6 @@ import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
-
-from vitrail.cli import app
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def picture(path, seed=0):
@@ -29,35 +22,33 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-def refused(folder, *arguments):
-    done = invoke("inspect", folder, "--out", folder.parent / "run", *arguments)
-    assert done.exit_code == 2
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return " ".join(done.stderr.split())
+@pytest.fixture
+def refused(refused):
+    """Return a function that inspects a folder, which must be refused; what is said."""
+    return lambda folder, *words: refused("inspect", folder, "--out", folder.parent / "run", *words)
 
 
-def test_a_folder_that_does_not_exist_is_refused(tmp_path):
+def test_a_folder_that_does_not_exist_is_refused(tmp_path, refused):
     assert "no such folder" in refused(tmp_path / "nowhere")
 
 
-def test_an_empty_folder_is_refused(tmp_path):
+def test_an_empty_folder_is_refused(tmp_path, refused):
     (tmp_path / "data").mkdir()
     assert "no pictures" in refused(tmp_path / "data")
 
 
-def test_one_class_only_is_refused(tmp_path):
+def test_one_class_only_is_refused(tmp_path, refused):
     for seed in range(3):
         picture(tmp_path / "data" / "a" / f"{seed}.png", seed)
     assert "one class only ('a')" in refused(tmp_path / "data")
 
 
-def test_a_class_with_one_case_is_refused(folder):
+def test_a_class_with_one_case_is_refused(folder, refused):
     picture(folder / "rare" / "1.png", 99)
     assert "class 'rare' has one case" in refused(folder)
 
 
-def test_unreadable_and_truncated_pictures_are_named_counted_and_left_out(folder):
+def test_unreadable_and_truncated_pictures_are_named_counted_and_left_out(folder, invoke):
     whole = (folder / "a" / "00.png").read_bytes()
     (folder / "a" / "truncated.png").write_bytes(whole[: len(whole) // 2])
     (folder / "b" / "text.png").write_text("no picture")
@@ -75,37 +66,37 @@ def manifest(folder, *lines):
     return path
 
 
-def test_a_manifest_with_a_missing_file_is_refused(folder):
+def test_a_manifest_with_a_missing_file_is_refused(folder, refused):
     path = manifest(folder, "path,label", "a/00.png,a", "a/99.png,b")
     message = refused(folder, "--manifest", path)
     assert "manifest.csv:3" in message
     assert "no file 'a/99.png'" in message
 
 
-def test_a_manifest_without_a_needed_column_is_refused(folder):
+def test_a_manifest_without_a_needed_column_is_refused(folder, refused):
     path = manifest(folder, "path,lable", "a/00.png,a")
     assert "no column 'label'" in refused(folder, "--manifest", path)
 
 
-def test_a_manifest_with_a_case_twice_is_refused(folder):
+def test_a_manifest_with_a_case_twice_is_refused(folder, refused):
     path = manifest(folder, "path,label", "a/00.png,a", "a/00.png,a")
     assert "'a/00.png' again (first in line 2)" in refused(folder, "--manifest", path)
 
 
-def test_a_label_in_test_and_not_in_train_is_refused(folder):
+def test_a_label_in_test_and_not_in_train_is_refused(folder, refused):
     rows = [f"a/{n:02}.png,a,train" for n in (0, 2, 4)] + [f"b/{n:02}.png,b,test" for n in (1, 3)]
     path = manifest(folder, "path,label,split", *rows)
     assert "label 'b' is in test and not in train" in refused(folder, "--manifest", path)
 
 
-def test_an_output_folder_with_somebody_elses_files_is_refused(folder):
+def test_an_output_folder_with_somebody_elses_files_is_refused(folder, refused):
     (folder.parent / "run").mkdir()
     (folder.parent / "run" / "thesis.tex").write_text("mine")
     assert "it is not empty and not a run folder" in refused(folder)
     assert (folder.parent / "run" / "thesis.tex").read_text() == "mine"
 
 
-def test_an_output_folder_of_other_data_is_refused_and_loses_nothing(folder):
+def test_an_output_folder_of_other_data_is_refused_and_loses_nothing(folder, invoke, refused):
     run = folder.parent / "run"
     assert invoke("inspect", folder, "--out", run).exit_code == 0
     before = (run / "cohort.csv").read_bytes()
@@ -114,7 +105,7 @@ def test_an_output_folder_of_other_data_is_refused_and_loses_nothing(folder):
     assert (run / "cohort.csv").read_bytes() == before
 
 
-def test_inspecting_again_skips_what_is_finished(folder):
+def test_inspecting_again_skips_what_is_finished(folder, invoke):
     run = folder.parent / "run"
     first = json.loads(invoke("inspect", folder, "--out", run, "--json").stdout)
     second = json.loads(invoke("inspect", folder, "--out", run, "--json").stdout)
@@ -122,7 +113,7 @@ def test_inspecting_again_skips_what_is_finished(folder):
     assert second["cases"] == first["cases"]
 
 
-def test_a_leaking_split_is_refused_unless_a_reason_is_given(folder):
+def test_a_leaking_split_is_refused_unless_a_reason_is_given(folder, invoke):
     parts = ("train", "train", "validation", "validation", "test", "test")
     rows = [
         f"{'ab'[n % 2]}/{n:02}.png,{'ab'[n % 2]},{parts[n // 2]},{'same' if n in (0, 8) else n}"
@@ -138,7 +129,7 @@ def test_a_leaking_split_is_refused_unless_a_reason_is_given(folder):
     assert not (run / "split.csv").exists()
 
 
-def test_a_known_public_set_is_named_with_its_faults(tmp_path):
+def test_a_known_public_set_is_named_with_its_faults(tmp_path, invoke):
     for seed, label in enumerate(("lung_aca", "lung_n", "lung_scc") * 3):
         picture(tmp_path / "data" / label / f"{seed}.png", seed)
     done = invoke("inspect", tmp_path / "data", "--out", tmp_path / "run")
@@ -151,7 +142,7 @@ def test_a_known_public_set_is_named_with_its_faults(tmp_path):
     )
 
 
-def test_patients_out_of_paths_are_kept_by_a_second_call(folder):
+def test_patients_out_of_paths_are_kept_by_a_second_call(folder, invoke):
     options = ("--out", folder.parent / "run", "--patient-from", r"/(\d)\d\.png$")
     assert invoke("inspect", folder, *options).exit_code == 0
     table = (folder.parent / "run" / "cohort.csv").read_text()
@@ -160,7 +151,7 @@ def test_patients_out_of_paths_are_kept_by_a_second_call(folder):
     assert (folder.parent / "run" / "cohort.csv").read_text() == table
 
 
-def test_patients_who_are_all_anonymous_are_unknown_and_that_is_said(folder):
+def test_patients_who_are_all_anonymous_are_unknown_and_that_is_said(folder, invoke):
     rows = [f"{path.relative_to(folder)},{path.parent.name},ANON" for path in folder.rglob("*.png")]
     manifest = folder / "manifest.csv"
     manifest.write_text("path,label,patient\n" + "\n".join(rows))

@@ -6,9 +6,7 @@ import shlex
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from vitrail.cli import app
 from vitrail.data.catalog import find
 from vitrail.data.cohort import read_folder
 from vitrail.data.deal import deal, write_list
@@ -29,10 +27,6 @@ NAMES = [
 ]
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 def known(recipe):
     names = ("out", "cohort", "picture", "left_out", *recipe.lists)
     return {name: name.upper() for name in names}
@@ -44,7 +38,7 @@ def test_the_five_founding_systems_are_there():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", ["real", "phantom", "smoke"])
-def test_every_command_is_one_of_vitrail_with_options_that_it_has(name, size):
+def test_every_command_is_one_of_vitrail_with_options_that_it_has(name, size, invoke):
     recipe = find_recipe(name)
     for step in recipe.commands(known(recipe), size=size):
         program, *words = shlex.split(step.run)
@@ -69,7 +63,7 @@ def test_a_recipe_shows_its_data_fault_cost_and_commands(name):
         assert find(recipe.data)[0].faults[0] in said
 
 
-def test_the_list_is_one_object():
+def test_the_list_is_one_object(invoke):
     listed = json.loads(invoke("recipe", "--json").stdout)
     assert [one["name"] for one in listed["recipes"]] == NAMES
 
@@ -85,7 +79,7 @@ def test_the_list_is_one_object():
         (("run", "beans-deit", "--data", ".", "--phantom"), "both"),
     ],
 )
-def test_what_cannot_be_run_is_said(words, problem, tmp_path, monkeypatch):
+def test_what_cannot_be_run_is_said(words, problem, tmp_path, monkeypatch, invoke):
     monkeypatch.chdir(tmp_path)
     done = invoke("recipe", *words)
     assert done.exit_code == 2

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 import torch
+from torch.distributed import init_process_group
 from torch.utils.data import TensorDataset
 from vitrail.models.zoo import ModelSpec, build
 from vitrail.training.fit import FitSettings, fit
@@ -31,22 +31,19 @@ settings = FitSettings(
     epochs=2, batch_size=10, accumulation=2, ema_decay=0.9, learning_rate=1e-3, **CHANGES
 )
 folder = Path(sys.argv[1])
+rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+meeting = f"file://{folder.resolve() / 'meeting'}"  # a port that is free now may be taken then
+init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
 model = build(spec)
 fit(model, train, validation, settings, folder=folder)
-torch.save(model.state_dict(), folder / f"end{os.environ.get('RANK', '')}.pt")
+torch.save(model.state_dict(), folder / f"end{rank}.pt")
 """
 
 
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
 def launch(script, *arguments, processes):
-    """Run a script as torchrun would: several processes that find each other by a port."""
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    place |= {"WORLD_SIZE": str(processes), "OMP_NUM_THREADS": "1"}
+    """Run a script as torchrun would, as several processes."""
+    count = str(processes)
+    place = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "OMP_NUM_THREADS": "1"}
     running = [
         subprocess.Popen(
             [sys.executable, "-c", script, *map(str, arguments)],
@@ -56,7 +53,7 @@ def launch(script, *arguments, processes):
         )
         for rank in range(processes)
     ]
-    errors = [one.communicate(timeout=120)[1] for one in running]
+    errors = [one.communicate(timeout=600)[1] for one in running]
     assert [one.returncode for one in running] == [0] * processes, "\n".join(errors)
 
 

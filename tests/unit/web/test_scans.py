@@ -81,11 +81,11 @@ def test_a_nifti_file_is_told_by_how_it_begins(scans, volume_run):
     assert answer.json()["place"]["slices"] == kept["place"]["slices"]
 
 
-def test_a_mask_comes_last_and_must_lie_on_the_scans_grid(scans, volume_run, said):
+def test_a_mask_comes_last_and_must_lie_on_the_scans_grid(scans, volume_run, tmp_path, said):
     folder = volume_run.root.parent / "scans"
     content, mask = ((folder / name).read_bytes() for name in ("1.nii.gz", "mask1.nii.gz"))
     assert sent(scans, [content, mask], mask="1").status_code == 201
-    other = folder.parent / "other.nii.gz"
+    other = tmp_path / "other.nii.gz"
     write_nifti(other, Volume(np.ones((10, 30, 30), dtype=np.float32), np.eye(4)[[2, 1, 0, 3]]))
     answer = sent(scans, [content, other.read_bytes()], mask="1")
     assert answer.status_code == 422
