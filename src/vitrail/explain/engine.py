@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,23 +78,15 @@ def explain(
     _check_model(model)
     target = plain_target(target)
     _check_question(chosen, target, versus=versus)
-    if shared is not None:
-        shared.check(model, images)
+    _check_shared(shared, model, images=images)
     images = _as_input(model, images)
     every = isinstance(target, str) and target == "all"
+    selection = Selection(target, versus)
+    whole = Request(model=model, images=images, selection=selection, given_anatomy=anatomy)
 
     def run(start: int, stop: int) -> tuple[Scores, Selection]:
-        part, kept = (start, stop), None
-        if shared is not None and chosen.class_specific:
-            kept = shared.kept(target, versus, part=part)
-        elif shared is not None:
-            kept = shared.recorded(part=part)
-        selection = Selection(target, versus).part(*part) if kept is None else kept.selection
-        request = Request(
-            model=model, images=images[start:stop], selection=selection, given_anatomy=anatomy,
-            kept=kept,
-        )  # fmt: skip
-        return chosen.function(request, **settled), selection
+        request = _of_part(whole, (start, stop), shared=shared, specific=chosen.class_specific)
+        return chosen.function(request, **settled), request.selection
 
     _check_target_length(target, len(images))
     given = settled.get("generator")
@@ -101,8 +94,7 @@ def explain(
     with _size_refused(model, images):
         parts = in_batches(run, len(images), generator=generator)
     scores = _joined([scores for scores, _ in parts])
-    classes = [selection.classes for _, selection in parts]
-    known = [part for part in classes if part is not None] if chosen.class_specific else []
+    known = [one.classes for _, one in parts if chosen.class_specific and one.classes is not None]
     tensors = _on_grid(scores, model, images=images, layout=anatomy)
     if known:
         tensors["classes"] = torch.cat(known, dim=1)
@@ -203,6 +195,23 @@ def _check_question(method: Method, target: Target, *, versus: int | None) -> No
         )
     if not (isinstance(target, str) and target == "predicted"):
         logger.warning("target changes nothing: the map of %r knows no class", method.name)
+
+
+def _check_shared(shared: Shared | None, model: nn.Module, *, images: Tensor) -> None:
+    """Refuse to share passes with another model or other images."""
+    if shared is not None:
+        shared.check(model, images)
+
+
+def _of_part(
+    whole: Request, part: tuple[int, int], *, shared: Shared | None, specific: bool
+) -> Request:
+    """Return the question about some of the images, with what was kept of it."""
+    selection, kept = whole.selection.part(*part), None
+    if shared is not None:
+        kept = shared.kept(selection, part=part, specific=specific)
+        selection = kept.selection
+    return replace(whole, images=whole.images[slice(*part)], selection=selection, kept=kept)
 
 
 def _check_target_length(target: Target, batch: int) -> None:

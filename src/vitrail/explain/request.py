@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import InputError, MethodError
 from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace
-from vitrail.explain.target import Selection, Target
+from vitrail.explain.target import Selection
 from vitrail.explain.trace import AttentionLayer, accumulation_dtype, capture
 
 
@@ -107,18 +107,23 @@ class Shared:
                 "make a new Shared() for them",
             )
 
-    def kept(self, target: Target, versus: int | None, *, part: tuple[int, int]) -> Kept:
-        """Return what is kept for a question about the images of a part."""
-        selection = Selection(target, versus).part(*part)
+    def kept(self, selection: Selection, *, part: tuple[int, int], specific: bool) -> Kept:
+        """Return what is kept for a question about some of the images.
+
+        Args:
+            selection: The question, if it is a new one.
+            part: Which images, end exclusive.
+            specific: Whether the class matters; attention alone serves whatever was asked.
+        """
+        if not specific:
+            found = (kept for key, kept in self._kept.items() if key[:2] == part and kept.recording)
+            return next(found, Kept(selection))
+        target = selection.target
         if callable(target):
             return Kept(selection)
         words = target if isinstance(target, str) else torch.as_tensor(target).tolist()
-        return self._kept.setdefault((*part, f"{words} versus {versus}"), Kept(selection))
-
-    def recorded(self, *, part: tuple[int, int]) -> Kept:
-        """Return what is kept of a part by any question: attention knows no class."""
-        found = (kept for key, kept in self._kept.items() if key[:2] == part and kept.recording)
-        return next(found, Kept(Selection()))
+        question = f"{words} versus {selection.versus}"
+        return self._kept.setdefault((*part, question), Kept(selection))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
