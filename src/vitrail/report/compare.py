@@ -156,22 +156,26 @@ def _record(path: Path, runs: Runs) -> Object:
 
 def _naming(runs: Runs) -> Callable[[str], str]:
     """Return how ``<run>`` or ``<run>/<model>`` of ``compare.json`` is called on the page."""
-    names = {run: _label(run, one.models[0]) for run, one in runs.items()}
+    names = {run: _label(run, one, one.models[0]) for run, one in runs.items()}
     names |= {
-        f"{run}/{model}": _label(run, model) for run, one in runs.items() for model in one.models
+        f"{run}/{model}": _label(run, one, model)
+        for run, one in runs.items()
+        for model in one.models
     }
     return lambda name: names.get(name, model_name(name))
 
 
-def _label(run: str, model: str) -> str:
-    """Name a model of a run."""
-    return f"{run}: {model_name(model)}"
+def _label(run: str, contents: Contents, model: str) -> str:
+    """Name a model of a run; the run's own by its architecture, where the plan names one."""
+    planned = str(contents.plan.get("model", {}).get("value", "vit"))
+    named = planned if model == "vit" and planned != "vit" else model_name(model)
+    return f"{run}: {named}"
 
 
 def side_by_side(runs: Runs) -> Headline:
     """Set the metrics of every model of every run in one table."""
     evaluated: dict[str, Any] = {
-        _label(name, model): one.evaluation["sets"]["test"][model]
+        _label(name, one, model): one.evaluation["sets"]["test"][model]
         for name, one in runs.items()
         for model in one.models
         if model in one.evaluation["sets"]["test"]
@@ -184,7 +188,7 @@ def _subjects(runs: Runs) -> list[Subject]:
     """Take each run's own model for the curves."""
     return [
         Subject(
-            name=_label(name, one.models[0]),
+            name=_label(name, one, one.models[0]),
             style=place % QUIET,
             curves=curves,
             positive=one.evaluation.get("positive_class"),

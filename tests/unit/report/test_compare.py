@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 
 import vitrail
 from vitrail.data.split import clusters
@@ -69,6 +70,15 @@ def test_every_number_of_every_run_stands_in_the_table(pair, record):
                 rf'data-metric="accuracy" data-model="{run.root.name}: {name}">(.*?)</td>', page
             ).group(1)
             assert number(one["value"]) in cell
+
+
+def test_a_run_about_another_network_is_not_called_a_vision_transformer(pair, record):
+    plan = yaml.safe_load(pair[1].plan.read_text())
+    plan["model"] = {"value": "resnet50.a1_in1k", "reason": "asked for"}
+    pair[1].plan.write_text(yaml.safe_dump(plan))
+    page = build(pair, compared=record)
+    assert "one: Vision Transformer against two: resnet50.a1_in1k" in page
+    assert "two: Vision Transformer" not in page
 
 
 def test_the_area_that_takes_clicks_hides_no_chart(pair, record):
