@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from vitrail.runfolder import RunFolder
+from vitrail.runfolder import RunFolder, read_json, write_json
 
 pytestmark = pytest.mark.journey
 
@@ -142,6 +142,20 @@ def address(pictures):
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize(("threshold", "label"), [(0.0, "right"), (1.01, "left")])
+def test_predict_decides_where_the_test_cases_were_decided(
+    run, pictures, threshold, label, succeed
+):
+    evaluation = read_json(run.evaluation)
+    assert evaluation["positive_class"] == "right"
+    for point in evaluation["operating_points"]["vit"]:
+        point["threshold"] = threshold
+    write_json(run.evaluation, evaluation)
+    told = succeed("predict", run.root, pictures / "left" / "002.png")
+    assert told["predictions"][0]["label"] == label
+    assert f"right is decided from {threshold:.3f} up" in " ".join(told["summary"])
 
 
 def test_predict_takes_an_address_where_it_is_allowed(run, pictures, address, succeed, refused):

@@ -1,7 +1,7 @@
 """``vitrail predict``: labels, probabilities and overlays for new pictures."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from vitrail.pipeline.ledger import Result, require_run
 from vitrail.pipeline.pictures import png
 from vitrail.pipeline.scans import one_case, write_heatmap
 from vitrail.records import Progress, join_labels, label_names, no_progress
+from vitrail.report.contents import Contents, read
 from vitrail.report.pictures import fractions_of, paint, register
 from vitrail.runfolder import RunFolder, file_name, write_bytes, write_csv
 
@@ -45,6 +46,8 @@ def predict(
 ) -> Result:
     """Label new pictures and draw where the model looked.
 
+    Of two classes the positive one is decided from the operating point up that `vitrail evaluate`
+    chose on validation cases, as in the report; without one, and of more classes, the likeliest.
     With cross-validation the probabilities are the mean over the models of all folds (of the first
     seed); the map is that of the first fold's model.
 
@@ -64,6 +67,7 @@ def predict(
     plan = read_plan(run.require(run.plan, "plan"))
     folds = _folds(run, plan)
     known = novelty.read(folds[0].extra.get("training_range", {}))
+    judged = read(run)
     out = out or run.root / "new"
     there = [_fetched(str(one), out, urls) if _is_url(one) else Path(one) for one in paths]
     pictures = _pictures(there, scans=folds[0].preprocessing.volume is not None)
@@ -73,7 +77,8 @@ def predict(
         try:
             shown = out / f"{file_name(str(path))}.overlay.png"
             method = plan.explanation.value
-            rows.append(_predict(path, folds, method=method, known=known, overlay=shown))
+            row = _predict(path, folds, method=method, known=known, overlay=shown)
+            rows.append(row | {"label": _label(row["probabilities"], judged, folds[0])})
         except (DataError, InputError) as error:
             _log.warning("left out: %s", error)
             unreadable.append(error)
@@ -92,6 +97,9 @@ def predict(
     )
     write_csv(out / "predictions.csv", [_row(row) for row in rows], header=header)
     said = [_sentence(row) for row in rows]
+    if judged.threshold("vit") is not None:
+        positive, least = judged.evaluation.get("positive_class"), judged.threshold("vit")
+        said.append(f"{positive} is decided from {least:.3f} up, as on the test cases")
     said += _range_sentences(folds[0])
     said.append(f"overlays and predictions.csv: {out}")
     left_out = [{"path": error.argument, "reason": error.came} for error in unreadable]
@@ -205,7 +213,6 @@ def _predict(
     known_ones = [one for one in (seen, deep) if one is not None]
     return {
         "path": str(path),
-        "label": _label(loaded.classes, probabilities, several=several),
         "probabilities": dict(zip(loaded.classes, probabilities, strict=True)),
         "distance": None if seen is None else seen.distance,
         "feature_distance": None if deep is None else deep.distance,
@@ -214,12 +221,11 @@ def _predict(
     }
 
 
-def _label(classes: Sequence[str], probabilities: Sequence[float], *, several: bool) -> str:
-    """Name the likeliest class; where a case can have several labels, those from one half up."""
-    if not several:
-        return classes[int(np.argmax(probabilities))]
-    named = zip(classes, probabilities, strict=True)
-    return join_labels([name for name, value in named if value >= 0.5])
+def _label(shares: Mapping[str, float], judged: Contents, loaded: bundle.Bundle) -> str:
+    """Decide as the test cases were; where a case can have several labels, name those from half."""
+    if loaded.extra.get("multi_label", False):
+        return join_labels([name for name, value in shares.items() if value >= 0.5])
+    return judged.decide("vit", shares)
 
 
 def _overlay(
