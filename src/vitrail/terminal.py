@@ -3,6 +3,7 @@
 Apart from ``cli``, because rich's bars take longer to import than ``vitrail --help`` may take.
 """
 
+import errno
 import json
 import logging
 import os
@@ -69,9 +70,7 @@ def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[
     except KeyboardInterrupt as error:
         raise _failure(_interrupted(out), debug=debug) from error
     except Exception as error:  # a fault of ours: one message instead of a page of frames
-        what = f"{type(error).__name__}: {error}; this is not a mistake of yours but a fault"
-        remedy = "run the same command with --debug and send the traceback"
-        raise _failure(f"{what}; nothing finished is lost; {remedy}", debug=debug) from error
+        raise _failure(_unforeseen(error), debug=debug) from error
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
@@ -91,6 +90,20 @@ def _failure(message: str, *, debug: bool) -> typer.Exit:
         typer.echo(traceback.format_exc(), err=True)
     typer.echo(f"vitrail: {message}", err=True)
     return typer.Exit(2)
+
+
+def _unforeseen(error: Exception) -> str:
+    """Say what no check foresaw: a full disk, or a fault."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{error.filename or 'a file'}: {error.strerror}; a file is written whole or not at "
+            "all, and nothing finished is lost; make room on the disk and run the same command "
+            "again: it goes on from there"
+        )
+    return (
+        f"{type(error).__name__}: {error}; this is not a mistake of yours but a fault; nothing "
+        "finished is lost; run the same command with --debug and send the traceback"
+    )
 
 
 def _interrupted(out: Path | None) -> str:

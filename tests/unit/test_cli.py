@@ -1,5 +1,6 @@
 """The command line: cheap help, one object on standard output, one message on standard error."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -102,6 +103,19 @@ def test_a_fault_of_ours_is_one_message_without_a_traceback(tmp_path, monkeypatc
     assert "RuntimeError: a bug" in done.stderr
     assert "--debug" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_said_to_be_full(monkeypatch, invoke):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "run/predictions.csv")
+
+    monkeypatch.setattr("vitrail.pipeline.doctor.slow", full)
+    done = invoke("doctor")
+    assert done.exit_code == 2
+    said = " ".join(done.stderr.split())
+    assert "run/predictions.csv: No space left on device" in said
+    assert "make room on the disk and run the same command again" in said
+    assert "fault" not in said
 
 
 def _picture(path):

@@ -42,15 +42,25 @@ def save_checkpoint(folder: Path, *, step: int, state: dict[str, Any]) -> None:
 
     try:
         write_stream(folder, write)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        refused = _refusal(error)
+        if refused is None:
+            raise
         raise TrainingError(
             str(folder),
-            f"the checkpoint of step {step} could not be written ({error.strerror or error})",
+            f"the checkpoint of step {step} could not be written ({refused.strerror or refused})",
             "a checkpoint is written whole or not at all; the state before it is kept",
             "make room on the disk and run the same command again: it goes on from there",
         ) from error
     for old in _newest_first(folder)[KEPT:]:
         old.unlink()
+
+
+def _refusal(error: BaseException | None) -> OSError | None:
+    """Find what the system refused; `torch.save` closes its archive all the same, and fails so."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def load_checkpoint(folder: Path, *, parts: Collection[str]) -> dict[str, Any] | None:

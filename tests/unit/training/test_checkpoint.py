@@ -1,12 +1,11 @@
 """A checkpoint is whole or is not there."""
 
-import errno
+import resource
 
 import pytest
 import torch
 
 from vitrail.errors import RunFolderError, TrainingError
-from vitrail.training import checkpoint
 from vitrail.training.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -27,15 +26,17 @@ def test_no_folder_and_no_whole_checkpoint_are_no_checkpoint(tmp_path):
     assert not (tmp_path / ".writing-x").exists()
 
 
-def test_a_full_disk_keeps_the_checkpoint_before_and_says_how_to_go_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("allowed", [0, 1000, 200_000])
+def test_a_full_disk_keeps_the_checkpoint_before_and_says_how_to_go_on(tmp_path, allowed):
     save_checkpoint(tmp_path, step=1, state={"step": 1})
-
-    def full(folder, write):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "write_stream", full)
-    with pytest.raises(TrainingError, match=r"No space left on device.*run the same command again"):
-        save_checkpoint(tmp_path, step=2, state={"step": 2})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (allowed, hard))
+    try:
+        with pytest.raises(TrainingError, match=r"File too large.*run the same command again"):
+            save_checkpoint(tmp_path, step=2, state={"step": 2, "weights": torch.ones(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(list(tmp_path.iterdir())) == 1
     assert load_checkpoint(tmp_path, parts=("step",))["step"] == 1
 
 
