@@ -33,6 +33,8 @@ def original(pictures, succeed):
     succeed("plan", folder.root, "--budget", "30m")
     plan = yaml.safe_load(folder.plan.read_text())
     plan["epochs"]["value"] = plan["baseline_epochs"]["value"] = 2
+    plan["baseline"]["value"] = "resnet10t"
+    plan["baseline_parameters"]["value"] = {"channels": [8, 8, 8, 8], "stem_width": 8}
     plan["model_parameters"]["value"] |= {"embed_dim": 32, "depth": 2, "num_heads": 2}
     folder.plan.write_text(yaml.safe_dump(plan))
     succeed("run", pictures, "--out", folder.root)

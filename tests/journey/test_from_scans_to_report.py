@@ -32,6 +32,8 @@ def original(tmp_path_factory, succeed):
     succeed("plan", folder.root, "--budget", "60m")
     plan = yaml.safe_load(folder.plan.read_text())
     plan["epochs"]["value"] = plan["baseline_epochs"]["value"] = 1
+    plan["baseline"]["value"] = "resnet10t"
+    plan["baseline_parameters"]["value"] = {"channels": [8, 8, 8, 8], "stem_width": 8}
     plan["image_size"]["value"] = [48, 48]
     plan["volume"]["value"]["tile_px"] = 16
     plan["model_parameters"]["value"] |= {"embed_dim": 32, "depth": 2, "num_heads": 2}

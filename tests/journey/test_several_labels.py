@@ -42,6 +42,7 @@ def original(pictures, succeed):
     plan = yaml.safe_load(folder.plan.read_text())
     assert (plan["explanation"]["value"], plan["balance"]["value"]) == ("relevance", "none")
     plan["epochs"]["value"] = plan["baseline_epochs"]["value"] = 40
+    plan["baseline"]["value"] = "resnet10t"
     plan["learning_rate"]["value"] = 3e-3
     plan["model_parameters"]["value"] |= {"embed_dim": 32, "depth": 2, "num_heads": 2}
     folder.plan.write_text(yaml.safe_dump(plan))
