@@ -85,20 +85,11 @@ def predict(
         progress("predict", done=done, total=len(pictures))
     if not rows:
         raise unreadable[0]
-    probabilities = (f"prob_{name}" for name in folds[0].classes)
-    header = (
-        "path",
-        "label",
-        *probabilities,
-        "distance",
-        "feature_distance",
-        "out_of_range",
-        "overlay",
-    )
-    write_csv(out / "predictions.csv", [_row(row) for row in rows], header=header)
+    _write(out / "predictions.csv", rows, classes=folds[0].classes)
     said = [_sentence(row) for row in rows]
-    if judged.threshold("vit") is not None:
-        positive, least = judged.evaluation.get("positive_class"), judged.threshold("vit")
+    least = judged.threshold("vit")
+    if least is not None:
+        positive = judged.evaluation["positive_class"]
         said.append(f"{positive} is decided from {least:.3f} up, as on the test cases")
     said += _range_sentences(folds[0])
     said.append(f"overlays and predictions.csv: {out}")
@@ -243,6 +234,20 @@ def _overlay(
     pixels = np.rint(np.moveaxis(picture, 0, 2) * 255).astype(np.uint8)
     source = Image.fromarray(pixels if len(picture) == 3 else pixels[:, :, 0]).convert("RGB")
     return Image.blend(source, colors, _OPACITY)
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]], *, classes: Sequence[str]) -> None:
+    """Write the predictions as a table."""
+    header = (
+        "path",
+        "label",
+        *(f"prob_{name}" for name in classes),
+        "distance",
+        "feature_distance",
+        "out_of_range",
+        "overlay",
+    )
+    write_csv(path, [_row(row) for row in rows], header=header)
 
 
 def _row(row: dict[str, Any]) -> dict[str, object]:

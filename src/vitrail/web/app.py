@@ -155,6 +155,8 @@ class Server:
         """Show the run's report as it stands."""
         del request
         path = self.session.run.report
+        if not self.session.run.root.is_dir():
+            raise FileNotFoundError(path)
         if not path.is_file():
             raise HTTPException(404, "the run has no report: `vitrail report` makes it")
         return FileResponse(

@@ -83,8 +83,8 @@ def test_a_run_about_another_network_is_not_called_a_vision_transformer(pair, re
 
 def test_the_area_that_takes_clicks_hides_no_chart(pair, record):
     page = build(pair, compared=record)
-    assert '<rect class="pick"' in page
-    assert ".chart .pick { fill: transparent; }" in page
+    drawn = page.count('<rect class="pick" fill="none"')
+    assert drawn == page.count('<rect class="pick"') > 0
 
 
 def test_pictures_a_second_stand_on_the_page_where_they_were_measured(pair, record):
