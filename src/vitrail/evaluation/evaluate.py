@@ -27,14 +27,7 @@ from vitrail.evaluation.uncertainty import ABSTENTION_RISK, uncertainty
 from vitrail.evaluation.unit import RollUp, cluster_of, has_mixed_labels, to_patients
 from vitrail.metrics.decision import OperatingPoint
 from vitrail.metrics.interval import FEW_CLUSTERS
-from vitrail.records import (
-    Comparison,
-    Estimate,
-    Evaluation,
-    Predictions,
-    Progress,
-    no_progress,
-)
+from vitrail.records import Comparison, Estimate, Evaluation, Predictions, Progress, no_progress
 
 _NEGATIVE = re.compile(
     r"(non|no[ _-]|not[ _-]|un(affected|infected)|normal|negative|neg$|clear|healthy|benign"
