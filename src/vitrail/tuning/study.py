@@ -195,17 +195,36 @@ def work(
                 study.enqueue_trial(configuration, user_attrs={_ASKED: True})
             raise
 
+    noticed: set[int] = set()
     try:
         _tell(study, search, progress)
         while (left := _left(study, search)) is not None:
             if left:
                 study.optimize(tried, n_trials=1)
             else:  # only other workers' trials are running: wait, or take up what they lost
+                _notice(study, search, noticed=noticed)
                 optuna.storages.fail_stale_trials(study)
                 time.sleep(_PATIENCE_S)
             _tell(study, search, progress)
     except (SQLAlchemyError, StorageInternalError) as error:
         raise _out_of_reach(search, error) from error
+
+
+def _notice(study: optuna.Study, search: Search, *, noticed: set[int]) -> None:
+    """Record a first heartbeat of each running trial, once, beside those of its worker.
+
+    Optuna passes over running trials without any heartbeat. One whose worker was lost before its
+    first would run for ever; with ours it falls silent, and is taken up like any other.
+    """
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    new = {trial.number for trial in running} - noticed
+    if not new:
+        return
+    storage = _storage(search.storage)
+    place = storage.get_study_id_from_name(study.study_name)
+    for number in sorted(new):
+        storage.record_heartbeat(storage.get_trial_id_from_study_id_trial_number(place, number))
+    noticed |= new
 
 
 def _suggested(trial: optuna.Trial, axis: Axis) -> Any:

@@ -95,6 +95,15 @@ def test_a_killed_study_goes_on_without_losing_a_finished_trial(search, tmp_path
     assert after.items() >= before.items()
 
 
+def test_a_trial_lost_before_its_first_heartbeat_is_taken_up(search):
+    with pytest.warns(UserWarning, match="Heartbeat"):  # it runs, and nobody says that it lives
+        lost = open_study(search).ask().number
+    study = open_study(search)
+    work(study, search, objective=value)
+    assert len(finished(study)) == 6
+    assert lost not in [one.number for one in finished(study)]
+
+
 def test_two_workers_on_one_study_agree_with_one(search, tmp_path):
     workers = [start(tmp_path, number) for number in range(2)]
     assert [one.wait(timeout=600) for one in workers] == [0, 0]
