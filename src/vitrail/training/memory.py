@@ -11,7 +11,13 @@ from pathlib import Path
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.func import functional_call
 
 from vitrail.errors import TrainingError
 from vitrail.training.machine import half_precision
@@ -70,32 +76,52 @@ def estimate(
 
 
 def _kept_for_backward(model: nn.Module, image_shape: tuple[int, ...], *, precision: str) -> int:
-    """Count the bytes that a forward pass of two pictures keeps, and the pictures themselves."""
-    device = device_of(model)
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, int] = {}
+    """Count the bytes that a forward pass of two pictures keeps, and the pictures themselves.
 
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    half = half_precision(precision, device)
-    images = torch.zeros(_MEASURED, *image_shape, device=device)
+    The pass goes through the shapes alone: nothing is computed, and no memory is taken that the
+    process would hold on to. A model that goes by the values of its tensors is run for real.
+    """
+    tensors = dict((*model.named_parameters(), *model.named_buffers()))
     was_training = model.training
     model.eval()
     try:
-        with (
-            torch.enable_grad(),
-            torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
-            torch.autocast(device.type, half, enabled=half is not None),
-        ):
-            outputs = model(images)
-        kept[outputs.untyped_storage().data_ptr()] = outputs.untyped_storage().nbytes()
+        with FakeTensorMode() as shapes:
+            alike: dict[str, Tensor] = {
+                name: shapes.from_tensor(tensor) for name, tensor in tensors.items()
+            }
+            return _bytes_kept(model, alike, image_shape, precision=precision)
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        return _bytes_kept(model, tensors, image_shape, precision=precision)
     finally:
         model.train(was_training)
-    return sum(kept.values()) + images.numel() * images.element_size()
+
+
+def _bytes_kept(
+    model: nn.Module, tensors: dict[str, Tensor], image_shape: tuple[int, ...], *, precision: str
+) -> int:
+    """Run the model with these weights and buffers; views of one storage are counted once."""
+    device = device_of(model)
+    half = half_precision(precision, device)
+    kept: dict[int, UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage  # noqa: SLF001, shapes have no address to tell them apart by
+        return tensor
+
+    images = torch.zeros(_MEASURED, *image_shape, device=device)
+    with (
+        torch.enable_grad(),
+        torch.compiler.set_stance("force_eager"),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast(device.type, half, enabled=half is not None),
+    ):
+        outputs = functional_call(model, tensors, (images,))
+    keep(images)
+    keep(outputs)
+    for tensor in tensors.values():
+        kept.pop(tensor.untyped_storage()._cdata, None)  # noqa: SLF001, as above
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def available(device: torch.device) -> int:
