@@ -201,7 +201,7 @@ def sentences(content: Mapping[str, Any], *, part: str = "test") -> list[str]:
     if part == "test":
         said += [comparison["sentence"] for comparison in content["comparisons"]]
         said.append(
-            f"the test set was opened {content['test_openings']} times so far; configurations "
+            f"times the test set was opened so far: {content['test_openings']}; configurations "
             f"tried: {content['configurations_tried']}"
         )
     return said + list(content["warnings"])

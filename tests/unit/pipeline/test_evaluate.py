@@ -58,7 +58,7 @@ def test_a_new_question_is_a_new_look_at_the_test_set_without_new_predictions(ru
     content = read_json(run.evaluation)
     assert content["test_openings"] == 2
     assert content["prevalence"] == 0.1
-    assert "the test set was opened 2 times so far; configurations tried: 1" in asked["summary"]
+    assert "times the test set was opened so far: 2; configurations tried: 1" in asked["summary"]
 
 
 def test_a_split_that_was_changed_by_hand_is_refused(run):
