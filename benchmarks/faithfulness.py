@@ -12,6 +12,7 @@ model, same process. Rounds are taken in turn; the
 smallest wall and processor times are kept, a picture. The floor is arithmetic: which share of the
 multiplications of the loop is left where tokens are left out and the whole picture is asked once.
 The last row makes the linear layers as the bench does: the loop's own stay as PyTorch makes them.
+``--model small`` is a transformer as `vitrail train` builds from nothing on two cores (``SMALL``).
 """
 
 import argparse
@@ -29,11 +30,25 @@ from vitrail.faithfulness.dropping import TokenDropper
 from vitrail.faithfulness.imputers import Hiding
 from vitrail.faithfulness.removal import TENTHS, removal_curves
 from vitrail.faithfulness.suite import BenchSettings
+from vitrail.models.zoo import ModelSpec, build
+
+SMALL = ModelSpec(
+    architecture="vit", num_classes=10, img_size=(112, 112),
+    parameters={"patch_size": 16, "embed_dim": 128, "depth": 4, "num_heads": 4},
+)  # fmt: skip
 
 
-def pixel_flipping(model, images, *, maps, targets, steps, patch=16):
+def model_of(name):
+    torch.manual_seed(0)
+    if name == "small":
+        return build(SMALL).eval(), SMALL.img_size
+    return timm.create_model(name, num_classes=10).eval(), (224, 224)
+
+
+def pixel_flipping(model, images, *, maps, targets, steps):
     """Flip pixels as the toolkits do: nothing is shared between steps, orders or pictures."""
     scores = np.zeros((2, len(images), len(steps)))
+    patch = images.shape[2] // maps.shape[1]
     for case, (image, values) in enumerate(zip(images.numpy(), maps, strict=True)):
         enlarged = np.kron(values, np.ones((patch, patch))).ravel()
         for side, sign in enumerate((-1, 1)):
@@ -54,7 +69,7 @@ def timed(function):
     return result, time.perf_counter() - wall, time.process_time() - own
 
 
-def floor(model, steps, *, tokens=196):
+def floor(model, steps, *, tokens):
     """Return the loop's multiplications over those that are needed: both curves, all steps."""
     width = model.embed_dim
 
@@ -115,19 +130,20 @@ def main():
     parser.add_argument("--whole", type=int, default=0)
     parser.add_argument("--thorough", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--fine", action="store_true", help="196 steps instead of 10")
+    parser.add_argument("--fine", action="store_true", help="a patch a step instead of ten steps")
     asked = parser.parse_args()
     if asked.whole:
         whole(asked.whole, thorough=asked.thorough)
         return
-    torch.manual_seed(0)
-    model = timm.create_model(asked.model, num_classes=10).eval()
-    images = torch.randn(asked.pictures, 3, 224, 224)
-    maps = np.random.default_rng(0).random((1, asked.pictures, 14, 14))
+    model, size = model_of(asked.model)
+    images = torch.randn(asked.pictures, 3, *size)
+    dropper = TokenDropper(model, images)
+    maps = np.random.default_rng(0).random((1, asked.pictures, *dropper.grid_size))
     targets = np.zeros(asked.pictures, dtype=int)
-    steps = tuple(np.arange(196) / 196) if asked.fine else TENTHS
-    print(f"tokens really left out: {TokenDropper(model, images).is_shortened}")
-    print(f"floor by multiplications: {floor(model, steps):.2f} x")
+    tokens = maps[0, 0].size
+    steps = tuple(np.arange(tokens) / tokens) if asked.fine else TENTHS
+    print(f"tokens really left out: {dropper.is_shortened}")
+    print(f"floor by multiplications: {floor(model, steps, tokens=tokens):.2f} x")
 
     def curves(name):
         return removal_curves(

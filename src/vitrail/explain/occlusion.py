@@ -226,9 +226,14 @@ def score_kept(
         cut: As of :func:`tokens_left_out`.
     """
     count, batch = len(keep), len(request.images)
-    images = request.images.repeat(count, 1, 1, 1)
-    repeated = keep.repeat_interleave(batch, dim=0)
-    output = tokens_left_out(request.model, images, keep=repeated, layout=layout, cut=cut)
+    output = tokens_left_out(
+        request.model,
+        request.images,
+        keep=keep.repeat_interleave(batch, dim=0),
+        layout=layout,
+        owners=torch.arange(batch).repeat(count),
+        cut=cut,
+    )
     scores = tiled(request.selection, count).scores(output)
     scores = scores.float() if scores.dtype.itemsize < 4 else scores
     return scores.reshape(-1, count, batch)

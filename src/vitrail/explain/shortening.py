@@ -6,11 +6,13 @@ call whose result is the first block's input; nothing is patched.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitrail.errors import MethodError
@@ -27,18 +29,23 @@ _SAME = 1e-5
 def shorter_cut(request: Request, layout: Anatomy) -> int | None:
     """Return where tokens can be left out of the sequence with the same answer, or None.
 
-    Nothing is assumed: both ways are tried on the first image, with a third of the patches left
-    out.
+    Nothing is assumed: both ways are tried on the first image, without one third of the patches and
+    without another.
     """
     image = request.images[:1]
     cut = first_block_call(request.model, image)
     if cut is None:
         return None
-    keep = torch.arange(layout.num_tokens).sub(layout.num_prefix_tokens).remainder(3).ne(1)
-    keep[: layout.num_prefix_tokens + 1] = True
-    masked = tokens_left_out(request.model, image, keep=keep[None], layout=layout)
+    thirds = torch.arange(layout.num_tokens).sub(layout.num_prefix_tokens).remainder(3)
+    keep = torch.stack([thirds.ne(1), thirds.ne(2)])
+    keep[1, layout.num_prefix_tokens :] = keep[0, layout.num_prefix_tokens :].roll(1)
+    keep[:, : layout.num_prefix_tokens] = True
+    both = partial(
+        tokens_left_out, request.model, image, keep=keep, layout=layout, owners=torch.tensor([0, 0])
+    )
+    masked = both()
     try:
-        shorter = tokens_left_out(request.model, image, keep=keep[None], layout=layout, cut=cut)
+        shorter = both(cut=cut)
         first, second = (part.detach().float() for part in (logits_of(shorter), logits_of(masked)))
     except Exception:  # noqa: BLE001 (a model may do anything with a length it never saw)
         return None
@@ -49,8 +56,9 @@ def tokens_left_out(
     model: nn.Module,
     images: Float[Tensor, "batch channel height width"],
     *,
-    keep: Bool[Tensor, "batch token"],
+    keep: Bool[Tensor, "variant token"],
     layout: Anatomy,
+    owners: Int[Tensor, " variant"] | None = None,
     cut: int | None = None,
 ) -> Any:
     """Run a model on images with only some of their tokens, and return its output.
@@ -58,21 +66,25 @@ def tokens_left_out(
     Args:
         model: In eval mode.
         images: Whatever the model takes.
-        keep: Which tokens of each image take part; prefix tokens must.
+        keep: Which tokens of its image take part in each variant; prefix tokens must.
         layout: The model's tokens.
-        cut: From :func:`shorter_cut`, to leave the others out of the sequence (each image must then
-            keep equally many); None masks them as keys everywhere and leaves them out of pooling.
+        owners: Place of each variant's image; by default one variant an image.
+        cut: From :func:`shorter_cut`, to leave the others out of the sequence (all variants must
+            then keep equally many); None masks them as keys everywhere and leaves them out of
+            pooling.
 
     Raises:
         MethodError: If no attention or, where tokens are pooled, no pooling was found to mask.
     """
     keep = keep.to(images.device)
+    owners = torch.arange(len(keep)) if owners is None else owners
     if cut is not None:
-        with torch.no_grad(), entered(model, Shortened(cut, keep)):
-            return model(images)
+        whole = first_block_input(model, images, cut=cut)
+        tokens = kept_tokens(whole, keep, owners=owners)
+        return run_shortened(model, images, tokens=tokens, cut=cut)
     mode = Dropped(keep, layout)
     with torch.no_grad(), entered(model, mode):
-        output = model(images)
+        output = model(images[owners.to(images.device)])
     pools = layout.readout in {"patch_mean", "token_mean", "cls_and_patch_mean"}
     if not mode.masked or (pools and not mode.pooled):
         raise MethodError(
@@ -84,18 +96,64 @@ def tokens_left_out(
     return output
 
 
-class Shortened(Intercept):
-    """Cuts the tokens where the first block's input is made.
+def first_block_input(
+    model: nn.Module, images: Float[Tensor, "batch channel height width"], *, cut: int
+) -> Float[Tensor, "batch token feature"]:
+    """Return the tokens that the first block gets; the pass ends there."""
+    mode = _Until(cut)
+    with torch.no_grad(), entered(model, mode), suppress(_Reached):
+        model(images)
+    return mode.result
+
+
+def kept_tokens(
+    tokens: Float[Tensor, "batch token feature"],
+    keep: Bool[Tensor, "variant token"],
+    *,
+    owners: Int[Tensor, " variant"],
+) -> Float[Tensor, "variant kept feature"]:
+    """Lay the kept tokens of each variant together; all keep equally many."""
+    places = keep.nonzero()[:, 1].view(len(keep), -1).to(tokens.device)
+    return tokens[owners.to(tokens.device)[:, None], places]
+
+
+def run_shortened(
+    model: nn.Module,
+    images: Float[Tensor, "batch channel height width"],
+    *,
+    tokens: Float[Tensor, "variant kept feature"],
+    cut: int,
+) -> Any:
+    """Run a model on tokens of pictures that were embedded before, and return its output.
+
+    Args:
+        model: In eval mode.
+        images: Any picture of the same size; what comes before the first block is made of it, and
+            thrown away.
+        tokens: What the first block gets.
+        cut: From :func:`shorter_cut`.
+    """
+    image = images[:1]  # not within: it would be counted as one of the model's calls
+    with torch.no_grad(), entered(model, Shortened(cut, tokens)):
+        return model(image)
+
+
+class _Reached(Exception):  # noqa: N818 (no error: a pass is not needed any further)
+    """The first block's input is known."""
+
+
+class _Until(Intercept):
+    """Ends a pass where the first block's input is made.
 
     Args:
         cut: From :func:`first_block_call`.
-        keep: Of each image of the batch, which tokens stay; the same number of each.
     """
 
-    def __init__(self, cut: int, keep: Bool[Tensor, "batch token"]) -> None:
+    result: Tensor
+
+    def __init__(self, cut: int) -> None:
         super().__init__()
         self._left = cut
-        self._places = keep.nonzero()[:, 1].view(len(keep), -1)
 
     def call(
         self,
@@ -105,13 +163,39 @@ class Shortened(Intercept):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Make the call; cut its result if it is the one."""
+        """Make the call; end the pass if it is the one."""
         result = func(*args, **kwargs)
         self._left -= 1
-        if self._left:
-            return result
-        places = self._places.to(result.device).unsqueeze(2)
-        return result.gather(1, places.expand(-1, -1, result.shape[2]))
+        if not self._left:
+            self.result = result
+            raise _Reached
+        return result
+
+
+class Shortened(Intercept):
+    """Puts other tokens where the first block's input is made.
+
+    Args:
+        cut: From :func:`first_block_call`.
+        tokens: What the first block gets, of any batch and any length.
+    """
+
+    def __init__(self, cut: int, tokens: Float[Tensor, "variant kept feature"]) -> None:
+        super().__init__()
+        self._left, self._tokens = cut, tokens
+
+    def call(
+        self,
+        func: Callable[..., Any],
+        name: str,  # noqa: ARG002 (calls are told by their number)
+        *,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Make the call; give the tokens in place of its result if it is the one."""
+        result = func(*args, **kwargs)
+        self._left -= 1
+        return result if self._left else self._tokens
 
 
 class _Numbered(Intercept):

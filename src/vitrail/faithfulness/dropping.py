@@ -2,8 +2,8 @@
 
 Tokens are masked as keys everywhere and left out of pooling, or, where a trial on the first picture
 shows that this is the same, really left out of the sequence
-(:func:`~vitrail.explain.shortening.shorter_cut`). Variants that keep equally many tokens share a
-pass, whatever picture they are of.
+(:func:`~vitrail.explain.shortening.shorter_cut`). Then a picture is embedded once, and variants
+that keep equally many tokens share a pass, whatever picture they are of.
 """
 
 from functools import partial
@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from vitrail.errors import MethodError
 from vitrail.explain.batches import in_batches
 from vitrail.explain.request import Request
-from vitrail.explain.shortening import shorter_cut, tokens_left_out
+from vitrail.explain.shortening import (
+    first_block_input,
+    kept_tokens,
+    run_shortened,
+    shorter_cut,
+    tokens_left_out,
+)
 from vitrail.explain.target import Selection, logits_of
 
 
@@ -63,42 +69,64 @@ class TokenDropper:
             hidden: Which patches are left out.
         """
         kept = ~hidden.flatten(1).cpu()
-        counts = kept.sum(dim=1)
-        if not bool(counts.all()):
+        if not bool(kept.any(dim=1).all()):
             raise MethodError(
                 "hidden", "every patch", "one token at least must stay", "hide fewer patches"
             )
-        order = counts.argsort(stable=True) if self.is_shortened else torch.arange(len(kept))
-        sizes = [len(kept)]
-        if self.is_shortened:
-            sizes = torch.unique_consecutive(counts[order], return_counts=True)[1].tolist()
+        prefix = torch.ones(len(kept), self._layout.num_prefix_tokens, dtype=torch.bool)
+        keep = torch.cat([prefix, kept], dim=1)
+        owned, owners = torch.unique(cases.cpu(), return_inverse=True)
+        images = self._images[owned.to(self._images.device)]
+        if self._cut is None:
+            return self._masked(images, owners, keep).double()
+        return self._shortened(images, owners, keep, cut=self._cut).double()
+
+    def _masked(
+        self,
+        images: Float[Tensor, "case channel height width"],
+        owners: Int[Tensor, " variant"],
+        keep: Bool[Tensor, "variant token"],
+    ) -> Float[Tensor, "variant class"]:
+        """Ask about all variants, the tokens masked that are not kept."""
+
+        def ask(start: int, stop: int) -> Float[Tensor, "some class"]:
+            some = slice(start, stop)
+            output = tokens_left_out(
+                self._model, images, keep=keep[some], layout=self._layout, owners=owners[some]
+            )
+            return logits_of(output)
+
+        return torch.cat(in_batches(ask, len(keep), batch_size=self._batch))
+
+    def _shortened(
+        self,
+        images: Float[Tensor, "case channel height width"],
+        owners: Int[Tensor, " variant"],
+        keep: Bool[Tensor, "variant token"],
+        *,
+        cut: int,
+    ) -> Float[Tensor, "variant class"]:
+        """Embed each picture once, and ask about all variants of one length together."""
+
+        def embed(start: int, stop: int) -> Float[Tensor, "some token feature"]:
+            return first_block_input(self._model, images[start:stop], cut=cut)
+
+        def ask(
+            start: int, stop: int, *, group: Int[Tensor, " same"]
+        ) -> Float[Tensor, "some class"]:
+            some = group[start:stop]
+            short = kept_tokens(tokens, keep[some], owners=owners[some])
+            return logits_of(run_shortened(self._model, images, tokens=short, cut=cut))
+
+        tokens = torch.cat(in_batches(embed, len(images), batch_size=self._batch))
+        counts = keep.sum(dim=1)
+        order = counts.argsort(stable=True)
+        lengths, sizes = torch.unique_consecutive(counts[order], return_counts=True)
         found = []
-        for group in torch.split(order, sizes):
-            ask = partial(self._ask, cases[group], kept[group])
-            found += in_batches(ask, len(group), batch_size=self._pictures(counts[group]))
+        for length, group in zip(lengths.tolist(), torch.split(order, sizes.tolist()), strict=True):
+            at_once = self._batch * self._layout.num_tokens // length
+            found += in_batches(partial(ask, group=group), len(group), batch_size=at_once)
         logits = torch.cat(found)
         back = torch.empty_like(logits)
         back[order.to(logits.device)] = logits
-        return back.double()
-
-    def _pictures(self, counts: Int[Tensor, " some"]) -> int:
-        """Return how many variants a pass takes."""
-        prefix = self._layout.num_prefix_tokens
-        tokens = int(counts[0]) + prefix if self.is_shortened else self._layout.num_tokens
-        return self._batch * self._layout.num_tokens // tokens
-
-    def _ask(
-        self,
-        cases: Int[Tensor, " variant"],
-        kept: Bool[Tensor, "variant patch"],
-        start: int,
-        stop: int,
-    ) -> Float[Tensor, "some class"]:
-        """Ask about some variants in one pass; prefix tokens always stay."""
-        cases, kept = cases[start:stop], kept[start:stop]
-        prefix = torch.ones(len(kept), self._layout.num_prefix_tokens, dtype=torch.bool)
-        keep = torch.cat([prefix, kept], dim=1)
-        images = self._images[cases]
-        return logits_of(
-            tokens_left_out(self._model, images, keep=keep, layout=self._layout, cut=self._cut)
-        )
+        return back

@@ -64,8 +64,8 @@ def saco_scores(
         hidden = np.zeros((1 + sum(map(len, parts)), grid[0] * grid[1]), dtype=bool)
         for variant, part in enumerate((one for some in parts for one in some), start=1):
             hidden[variant, part] = True
-        logits, _ = ask_once(ask, hidden, case=case, grid=grid)
-        kept = quantities(logits, int(target), several=several)["probability"]
+        logits, _ = ask_once(ask, hidden[None], cases=[case], grid=grid)
+        kept = quantities(logits[0], int(target), several=several)["probability"]
         lost = (kept[0] - kept[1:]).reshape(len(maps), -1)
         for method, some in enumerate(parts):
             salience = np.array([maps[method, case].ravel()[part].sum() for part in some])
@@ -115,8 +115,8 @@ def sensitivity_n_scores(
     for case, target in enumerate(targets):
         sets = _subsets(grid[0] * grid[1], subsets, seed=(hiding.seed, case, 1))
         hidden = np.concatenate([np.zeros_like(sets[0, :1]), sets.reshape(-1, sets.shape[2])])
-        logits, _ = ask_once(ask, hidden, case=case, grid=grid)
-        kept = quantities(logits, int(target))["logit"]
+        logits, _ = ask_once(ask, hidden[None], cases=[case], grid=grid)
+        kept = quantities(logits[0], int(target))["logit"]
         lost = (kept[0] - kept[1:]).reshape(sets.shape[:2])
         sums = np.einsum("nsp,mp->mns", sets, maps[:, case].reshape(len(maps), -1))
         found[:, case] = _correlation(sums, lost).mean(axis=1)

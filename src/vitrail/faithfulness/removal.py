@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitrail.errors import InputError
@@ -104,15 +104,21 @@ def removal_curves(
     counts = np.rint(np.array(steps) * grid[0] * grid[1]).astype(int)
     heights = []
     forwards = 0
-    for case in range(len(images)):
-        orders = np.stack([tie_orders(one, seed=(hiding.seed, case)) for one in maps[:, case]])
-        hidden = np.stack([_hidden(orders, counts), _hidden(orders[..., ::-1], counts)])
-        logits, asked = ask_once(ask, hidden.reshape(-1, grid[0] * grid[1]), case=case, grid=grid)
+    together = -(-hiding.batch_size // len(maps))  # of few maps, several pictures fill a pass
+    for start in range(0, len(images), together):
+        some = range(start, min(start + together, len(images)))
+        orders = np.stack(
+            [[tie_orders(one, seed=(hiding.seed, case)) for one in maps[:, case]] for case in some]
+        )
+        hidden = np.stack([_hidden(orders, counts), _hidden(orders[..., ::-1], counts)], axis=1)
+        variants = hidden.reshape(len(some), -1, grid[0] * grid[1])
+        logits, asked = ask_once(ask, variants, cases=some, grid=grid)
         forwards += asked
-        answers = quantities(logits, int(targets[case]), several=several)
-        shape = (2, len(maps), orders.shape[1], len(steps))
-        heights.append({k: part.reshape(shape).mean(axis=2) for k, part in answers.items()})
-        progress(f"removal, {hiding.imputer}", done=case + 1, total=len(images))
+        for case, answer in zip(some, logits, strict=True):
+            answers = quantities(answer, int(targets[case]), several=several)
+            shape = hidden.shape[1:-1]
+            heights.append({k: part.reshape(shape).mean(axis=2) for k, part in answers.items()})
+            progress(f"removal, {hiding.imputer}", done=case + 1, total=len(images))
     stacked = {key: np.stack([part[key] for part in heights], axis=2) for key in heights[0]}
     return RemovalCurves(
         fractions=steps,
@@ -131,24 +137,28 @@ def tie_orders(
     return np.stack([np.lexsort((way, -values.ravel())) for way in (chance, -chance)])
 
 
-def _hidden(
-    orders: Int[np.ndarray, "method tie patch"], counts: Int[np.ndarray, " step"]
-) -> np.ndarray:
+def _hidden(orders: Int[np.ndarray, "*any patch"], counts: Int[np.ndarray, " step"]) -> np.ndarray:
     """Return which patches are gone at each step: the first ``count`` of each order."""
     rank = np.argsort(orders, axis=-1)
-    found: np.ndarray = rank[:, :, None, :] < counts[:, None]
+    found: np.ndarray = rank[..., None, :] < counts[:, None]
     return found
 
 
 def ask_once(
-    ask: Ask, hidden: np.ndarray, *, case: int, grid: tuple[int, int]
-) -> tuple[Float[np.ndarray, "variant class"], int]:
-    """Ask about each distinct set of hidden patches of one picture, and hand out the answers."""
-    packed = np.packbits(hidden, axis=1)
+    ask: Ask,
+    hidden: Bool[np.ndarray, "case variant patch"],
+    *,
+    cases: Sequence[int],
+    grid: tuple[int, int],
+) -> tuple[Float[np.ndarray, "case variant class"], int]:
+    """Ask about each distinct set of hidden patches of each picture, and hand out the answers."""
+    owners = np.repeat(np.array(cases, dtype=np.uint32), hidden.shape[1])
+    flat = hidden.reshape(len(owners), -1)
+    packed = np.concatenate([owners[:, None].view(np.uint8), np.packbits(flat, axis=1)], axis=1)
     _, first, back = np.unique(packed, axis=0, return_index=True, return_inverse=True)
-    variants = torch.from_numpy(hidden[first]).reshape(-1, *grid)
-    logits = ask(torch.full((len(first),), case), variants).cpu().double().numpy()
-    return logits[back.ravel()], len(first)
+    variants = torch.from_numpy(flat[first]).reshape(-1, *grid)
+    logits = ask(torch.from_numpy(owners[first].astype(np.int64)), variants).cpu().double().numpy()
+    return logits[back.ravel()].reshape(*hidden.shape[:2], -1), len(first)
 
 
 def quantities(

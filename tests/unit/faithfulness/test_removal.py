@@ -125,6 +125,19 @@ def test_equal_variants_are_asked_once(tiny):
     assert once == both == 4 * (1 + 2 * (len(FRACTIONS) - 1))
 
 
+def test_pictures_share_the_passes_of_shortened_sequences(tiny):
+    model, images, maps = tiny
+    passes = []
+    handle = model.register_forward_hook(lambda *_: passes.append(1))
+    counts = []
+    for cases in (2, 4):
+        passes.clear()
+        removal_curves(model, images[:cases], maps=maps[:1, :cases], targets=np.zeros(cases, int))
+        counts.append(len(passes))
+    handle.remove()
+    assert counts[0] == counts[1]
+
+
 def test_rise_and_chefer_areas_follow_the_perfect_map(linear):
     model, images, perfect = linear
     maps = np.stack([perfect, -perfect])
