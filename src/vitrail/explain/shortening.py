@@ -36,10 +36,9 @@ def shorter_cut(request: Request, layout: Anatomy) -> int | None:
     cut = first_block_call(request.model, image)
     if cut is None:
         return None
-    thirds = torch.arange(layout.num_tokens).sub(layout.num_prefix_tokens).remainder(3)
-    keep = torch.stack([thirds.ne(1), thirds.ne(2)])
-    keep[1, layout.num_prefix_tokens :] = keep[0, layout.num_prefix_tokens :].roll(1)
-    keep[:, : layout.num_prefix_tokens] = True
+    patches = torch.arange(layout.num_patches).remainder(3).ne(1)
+    keep = torch.ones(2, layout.num_tokens, dtype=torch.bool)
+    keep[:, layout.num_prefix_tokens :] = torch.stack([patches, patches.roll(1)])
     both = partial(
         tokens_left_out, request.model, image, keep=keep, layout=layout, owners=torch.tensor([0, 0])
     )
@@ -128,12 +127,12 @@ def run_shortened(
 
     Args:
         model: In eval mode.
-        images: Any picture of the same size; what comes before the first block is made of it, and
-            thrown away.
+        images: As the model takes them; an empty one goes through what comes before the first
+            block, and its tokens are thrown away.
         tokens: What the first block gets.
         cut: From :func:`shorter_cut`.
     """
-    image = images[:1]  # not within: it would be counted as one of the model's calls
+    image = torch.zeros_like(images[:1])  # not within: it would be counted as a call of the model
     with torch.no_grad(), entered(model, Shortened(cut, tokens)):
         return model(image)
 
