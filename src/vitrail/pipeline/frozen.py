@@ -108,4 +108,4 @@ def _features(frozen: Frozen, model: nn.Module, wanted: set[str], progress: Prog
         rows = [row for row, case in enumerate(pictures.cases) if case.case_id in wanted]
         labels = np.array([pictures.labels[row] for row in rows], dtype=np.int64)
         views.append(values[rows])
-    return Features(np.stack(views), labels)
+    return Features(np.stack(views), labels, [frozen.pictures.cases[row] for row in rows])

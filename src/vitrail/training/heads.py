@@ -6,7 +6,7 @@ cases; the standardization is then folded into the head's own weights, so that i
 backbone's features as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from vitrail.errors import InputError
 from vitrail.models.heads import NearestNeighbors, build_head
-from vitrail.records import Progress, no_progress
+from vitrail.records import Case, Progress, no_progress
 from vitrail.training.fit import FitSettings, fit
 from vitrail.training.objective import loss_per_case, soft_targets
 from vitrail.training.order import class_weights
@@ -42,10 +42,12 @@ class Features:
     Attributes:
         views: Of each view of each case: the picture as it is, then augmented ones.
         labels: Class indices, or a row of zeros and ones a case.
+        cases: Whose they are, for names and patients; None where that is not known.
     """
 
     views: Float[np.ndarray, "view case dim"]
     labels: Int[np.ndarray, "case *label"]
+    cases: Sequence[Case] | None = None
 
     @property
     def flat(self) -> tuple[Float[Tensor, "case dim"], Tensor]:
@@ -293,7 +295,7 @@ class _Items(Dataset[tuple[Tensor, Any, int]]):
     def __init__(self, features: Features, scale: tuple[Tensor, Tensor]) -> None:
         mean, std = scale
         self.values = ((torch.from_numpy(features.views).double() - mean) / std).float()
-        self.labels = features.labels
+        self.labels, self.cases = features.labels, features.cases
         self.view = 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -1,11 +1,14 @@
 """Heads on frozen features: optimal, chosen by validation cases, and whole models in the end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from vitrail.errors import InputError
+from vitrail.records import Case
 from vitrail.training.fit import FitSettings
 from vitrail.training.heads import NEIGHBORS, PENALTIES, Features, train_head
 
@@ -100,6 +103,24 @@ def test_every_setting_stands_in_the_history(tmp_path):
     assert [row["penalty"] for row in trained("linear", tmp_path).history] == list(PENALTIES)
     tried = [row["neighbors"] for row in trained("knn", tmp_path).history]
     assert tried == [count for count in NEIGHBORS if count <= 90]
+
+
+def test_the_epoch_of_the_hidden_layer_is_chosen_by_patients(tmp_path):
+    validation = features(45, seed=1)
+    patients = [
+        Case(case_id=str(place), path=f"{place}.png", label=str(label), patient_id="one")
+        for place, label in enumerate(validation.labels)
+    ]
+    for cases, known in ((None, True), (patients, False)):  # one patient tells nothing
+        found = train_head(
+            "mlp",
+            features(90, seed=0),
+            validation=replace(validation, cases=cases),
+            num_classes=3,
+            settings=FitSettings(epochs=1, batch_size=16, metric="roc_auc_score"),
+            folder=tmp_path / str(known),
+        )
+        assert (found.history[0]["standard_error"] is not None) is known
 
 
 def test_without_validation_cases_no_head_is_trained(tmp_path):
