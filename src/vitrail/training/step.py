@@ -124,6 +124,7 @@ class Stepper:
                 self.passes *= 2
                 _log.warning("out of memory: each batch is now cut into %d passes", self.passes)
         self._update(loss, names, number=number)
+        self.optimizer.zero_grad()  # their memory is free for what comes between steps
         return loss
 
     def _backward(self, images: Tensor, targets: Tensor, *, of: int) -> float:
