@@ -6,6 +6,7 @@ axes and signs goes beyond this module.
 """
 
 import gzip
+import zlib
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -22,6 +23,16 @@ ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 MOST_VOXELS = 1 << 30
 """Larger volumes are refused before they are decoded."""
+
+_NIFTI = np.dtype(
+    {
+        "names": ["size", "dim", "kind", "bits", "pixdim", "start", "codes", "quaternion", "rows"],
+        "formats": ["i4", "8i2", "i2", "i2", "8f4", "f4", "2i2", "3f4", "(3,4)f4"],
+        "offsets": [0, 40, 70, 72, 76, 108, 252, 256, 280],
+        "itemsize": 348,
+    }
+)
+"""What is read of a NIfTI-1 header; ``codes`` are those of qform and sform."""
 
 _LPS = ("RL", "AP", "IS")
 """For each patient axis the letters of its low and its high end."""
@@ -157,14 +168,17 @@ def read_image(path: Path) -> Volume:
     """Read a NIfTI, NRRD or MetaImage file.
 
     Raises:
-        UnreadableFileError: If it cannot be decoded, is no volume, or holds NaN or infinity (in
-            NIfTI the library below reads these as 0 and does not say so).
+        UnreadableFileError: If it cannot be decoded, is no volume, or holds NaN or infinity; or a
+            NIfTI file is truncated or does not say how it lies (the library below reads all of
+            these and says nothing).
     """
     if not path.name.lower().endswith(ENDINGS):
         raise UnreadableFileError(
             str(path), "an unknown ending", f"known are {', '.join(ENDINGS)}", "convert it"
         )
-    _refuse_nifti_2(path)
+    nifti = _nifti_header(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
+    if nifti is not None:
+        _check_nifti(path, nifti)
     try:
         image = _decoded(path)
     except RuntimeError as error:
@@ -175,7 +189,8 @@ def read_image(path: Path) -> Volume:
             "copy it again, or leave it out",
         ) from error
     values = SimpleITK.GetArrayFromImage(image)
-    count = int((~np.isfinite(values)).sum()) + _hidden_nan(path)
+    count = int((~np.isfinite(values)).sum())
+    count += _hidden_nan(path, nifti) if nifti is not None else 0
     if count:
         raise UnreadableFileError(
             str(path), f"{count} voxels of NaN or infinity", "values are finite", "mend the file"
@@ -187,22 +202,80 @@ def read_image(path: Path) -> Volume:
     return Volume(values, affine, str(path))
 
 
-def _refuse_nifti_2(path: Path) -> None:
-    """Refuse what SimpleITK cannot read, by its name: NIfTI-2, whose header has 540 bytes."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return
+def _stored(path: Path, count: int) -> bytes:
+    """Read the first bytes of a NIfTI file, unpacked; fewer where it ends before."""
     try:
         with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as stream:
-            size = stream.read(4)
-    except (OSError, EOFError):  # SimpleITK says what is wrong with it
-        return
-    if size in (b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
+            return stream.read(count)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnreadableFileError(
+            str(path),
+            f"it cannot be read ({error})",
+            "it must be a whole file of the format that its ending names",
+            "copy it again, or leave it out",
+        ) from error
+
+
+def _nifti_header(path: Path) -> np.void | None:
+    """Read a NIfTI-1 header; None where there is none, which SimpleITK says in its own words.
+
+    Raises:
+        UnreadableFileError: If it is NIfTI-2 (its header has 540 bytes), which SimpleITK cannot
+            read, or not what its ending says.
+    """
+    stored = _stored(path, _NIFTI.itemsize)
+    if stored[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
         raise UnreadableFileError(
             str(path),
             "a NIfTI-2 file",
             "NIfTI-1 is read",
             "convert it, for example with nibabel: Nifti1Image.from_image(load(path))",
         )
+    if len(stored) < _NIFTI.itemsize:
+        return None
+    headers = (np.frombuffer(stored, _NIFTI.newbyteorder(order), 1)[0] for order in "<>")
+    return next((header for header in headers if header["size"] == _NIFTI.itemsize), None)
+
+
+def _check_nifti(path: Path, header: np.void) -> None:
+    """Refuse a header that leaves open how the volume lies, or says it in two ways."""
+    qform, sform = header["codes"]
+    shown = header["rows"][:, :3].astype(np.float64)
+    alike = (_turned(header) * shown).sum(axis=0) > 0.5 * np.linalg.norm(shown, axis=0)
+    came = ""
+    if qform <= 0 and sform <= 0:
+        came = "qform_code and sform_code are 0"
+    elif qform > 0 and sform > 0 and not alike.all():
+        came = "its qform and its sform lead to different sides"
+    elif not header["pixdim"][1:4].all():
+        came = f"voxels of {' x '.join(f'{step:g}' for step in header['pixdim'][1:4])} mm"
+    if came:
+        raise UnreadableFileError(
+            str(path),
+            came,
+            "left and right, and sizes in mm, are read, never guessed",
+            "write the header anew, for example with nibabel: set_sform(affine, 1) and "
+            "set_qform(affine, 1) with the affine that is right",
+        )
+
+
+def _turned(header: np.void) -> Float[np.ndarray, "3 3"]:
+    """Return the directions of a header's qform: a quaternion, and a sign of the third axis.
+
+    Source:
+        NIfTI-1 standard, nifti1.h, method 2.
+    """
+    b, c, d = header["quaternion"].astype(np.float64)
+    a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    axes: Float[np.ndarray, "3 3"] = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    axes[:, 2] *= -1 if header["pixdim"][0] < 0 else 1
+    return axes
 
 
 def _decoded(path: Path) -> SimpleITK.Image:
@@ -240,18 +313,27 @@ def _decoded(path: Path) -> SimpleITK.Image:
     return image
 
 
-def _hidden_nan(path: Path) -> int:
-    """Count the NaN and infinite voxels of a NIfTI-1 file, which SimpleITK reads as 0."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return 0
-    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as stream:
-        content = memoryview(stream.read())
-    order = "<" if np.frombuffer(content, "<i4", 1)[0] == 348 else ">"
-    kind = {16: "f4", 64: "f8"}.get(int(np.frombuffer(content, f"{order}i2", 1, 70)[0]))
+def _hidden_nan(path: Path, header: np.void) -> int:
+    """Count the NaN and infinite voxels of a NIfTI-1 file, which SimpleITK reads as 0.
+
+    Raises:
+        UnreadableFileError: If the file ends before its last voxel, which SimpleITK makes up.
+    """
+    start = max(_NIFTI.itemsize, int(header["start"]))
+    axes = header["dim"][1 : 1 + header["dim"][0]].tolist()
+    end = start + prod(axes) * int(header["bits"]) // 8
+    content = memoryview(_stored(path, end))
+    if len(content) < end:
+        raise UnreadableFileError(
+            str(path),
+            f"it ends at byte {len(content)} of {end}",
+            "a whole file is needed",
+            "copy it again, or leave it out",
+        )
+    kind = {16: "f4", 64: "f8"}.get(int(header["kind"]))
     if kind is None:
         return 0
-    voxels = content[int(np.frombuffer(content, f"{order}f4", 1, 108)[0]) :]
-    stored = np.frombuffer(voxels, order + kind, len(voxels) // int(kind[1]))
+    stored = np.frombuffer(content[start:], header.dtype["start"].str[0] + kind)
     return int((~np.isfinite(stored)).sum())
 
 

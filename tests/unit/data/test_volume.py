@@ -106,7 +106,7 @@ def test_a_mask_of_another_geometry_is_refused():
 
 def test_a_broken_file_and_voxels_of_nan_are_named(tmp_path):
     (tmp_path / "broken.nii.gz").write_bytes(b"no volume")
-    with pytest.raises(UnreadableFileError, match=r"broken\.nii\.gz.*cannot read"):
+    with pytest.raises(UnreadableFileError, match=r"broken\.nii\.gz.*cannot be read"):
         read_image(tmp_path / "broken.nii.gz")
     values = oblique().values.copy()
     values[1, 2, 3] = np.nan
@@ -123,6 +123,45 @@ def test_nan_in_nifti_is_not_read_as_zero(tmp_path, name, dtype):
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / name)
     with pytest.raises(UnreadableFileError, match=r"nan\.nii.*1 voxels of NaN or infinity"):
         read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["cut.nii", "cut.nii.gz"])
+def test_a_nifti_file_that_ends_before_its_last_voxel_is_refused(tmp_path, name):
+    values = np.random.default_rng(0).integers(0, 9, (6, 7, 8)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) * 3 // 4])
+    with pytest.raises(UnreadableFileError, match=r"cut\.nii.*(it ends at byte|file ended before)"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("codes", [(1, 0), (0, 1), (1, 1), (0, 0)])
+@pytest.mark.parametrize("angle", [0.0, 0.7, 2.5])
+def test_nifti_lies_as_nibabel_says_by_either_form_and_is_refused_without(tmp_path, codes, angle):
+    path, affine = tmp_path / "lying.nii", np.eye(4)
+    turn = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    affine[:3, :3] = np.array(turn) * (-0.7, 0.8, 2.5)
+    affine[:3, 3] = (-12, 30, 7)
+    image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), affine)
+    image.set_qform(affine, codes[0])
+    image.set_sform(affine, codes[1])
+    nibabel.save(image, path)
+    if codes == (0, 0):
+        with pytest.raises(UnreadableFileError, match=r"qform_code and sform_code are 0; left and"):
+            read_image(path)
+        return
+    read = np.diag([-1.0, -1.0, 1.0, 1.0]) @ read_image(path).affine[:, [2, 1, 0, 3]]
+    np.testing.assert_allclose(read, nibabel.load(path).affine, atol=1e-5)
+
+
+def test_nifti_with_two_forms_that_exchange_left_and_right_is_refused(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.diag([-1.0, 1, 2, 1]))
+    image.set_qform(np.diag([1.0, 1, 2, 1]), 1)
+    nibabel.save(image, tmp_path / "two.nii")
+    with pytest.raises(
+        UnreadableFileError, match="its qform and its sform lead to"
+    ):
+        read_image(tmp_path / "two.nii")
 
 
 def test_a_fourth_axis_of_one_is_no_axis_and_a_longer_one_is_refused(tmp_path):
