@@ -21,7 +21,7 @@ from vitrail.data.cohort import make_cohort
 from vitrail.data.duplicates import Duplicate, Look, find_duplicates, look
 from vitrail.data.features import encode_headers, features
 from vitrail.data.header import header_features
-from vitrail.data.raster import RasterInfo, read_whole, scale
+from vitrail.data.raster import RasterInfo, read_stored, read_whole, scale
 from vitrail.data.scan import is_scan
 from vitrail.data.shortcuts import Shortcut, audit_shortcuts
 from vitrail.data.split import clusters
@@ -161,7 +161,21 @@ def _measure(case: Case, root: Path) -> _Measured | Unreadable:
         read = read_whole(path)
     except UnreadableFileError as error:
         return Unreadable(case_id=case.case_id, path=case.path, reason=error.came)
+    wrong = _wrong_mask(root / case.mask, read.info) if case.mask else ""
+    if wrong:
+        return Unreadable(case_id=case.case_id, path=case.path, reason=f"mask {case.mask}: {wrong}")
     return _measured(case, read.info, stored=read.stored, content=read.content)
+
+
+def _wrong_mask(path: Path, info: RasterInfo) -> str:
+    """Say what is wrong with a picture's mask; empty where nothing is."""
+    try:
+        rows, columns = read_stored(path).shape[1:]
+    except UnreadableFileError as error:
+        return error.came
+    if (rows, columns) == (info.height, info.width):
+        return ""
+    return f"{rows} x {columns} px over a picture of {info.height} x {info.width} px"
 
 
 def _measure_scan(case: Case, root: Path) -> _Measured | Unreadable:

@@ -22,7 +22,7 @@ from typing import cast
 from vitrail.data.raster import SUFFIXES
 from vitrail.data.scan import holds_dicom, is_volume_file, list_scans, patient_of, scan_name
 from vitrail.data.volume import ENDINGS
-from vitrail.errors import DataError, RunFolderError
+from vitrail.errors import DataError, RunFolderError, UnreadableFileError
 from vitrail.records import Case, Cohort, SplitName, join_labels
 from vitrail.runfolder import read_csv, read_json, write_csv, write_json
 
@@ -77,6 +77,9 @@ def read_folder(root: Path, *, with_split: bool = True) -> Cohort:
                 case_id=case_id, path=path, label=label, split=split, mask=mask, patient_id=patient
             )
         )
+    orphans = sorted(masks - {case.mask for case in cases})
+    if orphans:
+        _log.warning("%s: %d masks mirror no picture, %s for one", root, len(orphans), orphans[0])
     return make_cohort(root, cases, source=str(root), with_split=with_split)
 
 
@@ -106,6 +109,7 @@ def _pictures(root: Path) -> Iterator[str]:
     """Yield every picture below ``root``, relative to it; each real folder is entered once."""
     entered: set[str] = set()
     skipped: Counter[str] = Counter()
+    beside = 0
     for folder, names, files in os.walk(root, followlinks=True):
         entered.add(os.path.realpath(folder))
         names[:] = [
@@ -122,20 +126,33 @@ def _pictures(root: Path) -> Iterator[str]:
                     "one folder a class is read, and in it one folder a series",
                     "put each series into a folder of its own in its class's, or pass --manifest",
                 )
-            scans = list_scans(Path(folder))
-            yield from (scan.relative_to(root).as_posix() for scan in scans)
+            yield from (scan.relative_to(root).as_posix() for scan in _scans(Path(folder)))
+            beside += sum(map(_is_case, files))
             continue
         for name in files:
             if name.startswith("."):
                 continue
-            if PurePosixPath(name).suffix.lower() in SUFFIXES or is_volume_file(name):
+            if _is_case(name):
                 yield str(relative / name)
             else:
                 skipped[PurePosixPath(name).suffix.lower() or name] += 1
     for suffix, count in skipped.most_common():
-        _log.info(
-            "%s: %d files ending in %s are not pictures and were left out", root, count, suffix
-        )
+        _log.info("%s: files ending in %s are not read; %d were left out", root, suffix, count)
+    if beside:
+        _log.warning("%s: %d pictures or volumes beside DICOM files were left out", root, beside)
+
+
+def _scans(folder: Path) -> list[Path]:
+    """List a folder's scans; where a file is broken all of them, for the audit to name it."""
+    try:
+        return list_scans(folder)
+    except UnreadableFileError:
+        return list_scans(folder, whole=False) or [folder]
+
+
+def _is_case(name: str) -> bool:
+    """Tell by its name whether a file is a picture, or a volume of its own."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES or is_volume_file(name)
 
 
 def _is_entered(folder: Path, entered: set[str]) -> bool:
@@ -183,9 +200,16 @@ def _stem(path: str) -> str:
 
 
 def patient_in_header(root: Path, path: str) -> str:
-    """Return the patient that a DICOM header names; empty for pictures and other volumes."""
-    is_picture = PurePosixPath(path).suffix.lower() in SUFFIXES
-    return "" if is_picture else patient_of(root / path)
+    """Return the patient that a DICOM header names; empty for pictures and other volumes.
+
+    Empty as well where the header cannot be read: the audit names the file.
+    """
+    if PurePosixPath(path).suffix.lower() in SUFFIXES:
+        return ""
+    try:
+        return patient_of(root / path)
+    except UnreadableFileError:
+        return ""
 
 
 def case_ids(paths: Sequence[str]) -> list[str]:

@@ -35,6 +35,8 @@ ENDINGS = (".dcm", ".dicom", ".ima")
 _SPACING_TOLERANCE = 0.02
 _DIRECTION_TOLERANCE = 1e-3
 _SHIFT_TOLERANCE_MM = 0.1
+_ANGLE_TOLERANCE = 0.01
+_GREY = ("MONOCHROME1", "MONOCHROME2")
 _PIXEL_TAGS = (
     "SamplesPerPixel",
     "Rows",
@@ -81,28 +83,56 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def list_series(folder: Path) -> dict[str, list[Path]]:
+def list_series(folder: Path, *, whole: bool = True) -> dict[str, list[Path]]:
     """Group the DICOM pictures of a folder by SeriesInstanceUID.
 
     Other files, and DICOM objects without pixels (reports, directories), are passed over.
 
+    Args:
+        folder: Holds the files.
+        whole: Whether every file has to be readable; else broken ones are passed over, and named
+            when a series of the folder is read.
+
     Raises:
-        UnreadableFileError: If a file claims to be DICOM and its header cannot be read.
+        UnreadableFileError: If a file claims to be DICOM and its header cannot be read, or ends
+            before it says how large the picture is.
     """
-    return {uid: [path for path, _ in held] for uid, held in _headers(folder).items()}
+    found = _headers(folder, whole=whole)
+    return {uid: [path for path, _ in held] for uid, held in found.items()}
 
 
-def _headers(folder: Path) -> dict[str, list[tuple[Path, FileDataset]]]:
+def _headers(folder: Path, *, whole: bool = True) -> dict[str, list[tuple[Path, FileDataset]]]:
     """Read the header of every picture of a folder, by SeriesInstanceUID."""
     series: dict[str, list[tuple[Path, FileDataset]]] = defaultdict(list)
     for path in sorted(folder.iterdir()):
         claims = path.suffix.lower() in ENDINGS
         if not path.is_file() or not (claims or is_dicom(path)):
             continue
-        header = read_header(path)
-        if "Rows" in header:
+        try:
+            header = _picture_header(path)
+        except UnreadableFileError:
+            if whole:
+                raise
+            continue
+        if header is not None:
             series[str(header.get("SeriesInstanceUID", ""))].append((path, header))
     return dict(series)
+
+
+def _picture_header(path: Path) -> FileDataset | None:
+    """Read the header of a picture; None for an object of another kind."""
+    header = read_header(path)
+    kind = header.file_meta.get("MediaStorageSOPClassUID")
+    if "Rows" in header:
+        return header
+    if kind is not None and "Image Storage" not in kind.name:
+        return None
+    raise UnreadableFileError(
+        str(path),
+        f"{Tag('Rows')} Rows is missing",
+        "the header of a picture must be whole",
+        "copy it again, or remove it",
+    )
 
 
 def read_header(path: Path) -> FileDataset:
@@ -159,6 +189,14 @@ def read_series(
             "one series is read at a time",
             "name a file of the one that is meant" if found else "choose a folder of DICOM files",
         )
+    patients = {str(header.get("PatientID") or "").strip() for _, header in found[series]}
+    if len(patients) > 1:
+        raise DataError(
+            f"{folder}: {Tag('PatientID')}",
+            f"one series of {len(patients)} patients ({', '.join(map(repr, sorted(patients)))})",
+            "a series is of one patient",
+            "put the files of each patient into a folder of their own",
+        )
     slices = [one for path, header in found[series] for one in _slices(path, header)]
     normal = slices[0].normal
     slices.sort(key=lambda one: float(one.position @ normal))
@@ -198,7 +236,7 @@ def _required(holder: Dataset, name: str, path: Path, *, count: int) -> list[flo
         came = "is missing"
     else:
         numbers = [float(number) for number in np.atleast_1d(value)]
-        if len(numbers) == count:
+        if len(numbers) == count and np.isfinite(numbers).all():
             return numbers
         came = f"holds {len(numbers)} numbers instead of {count}"
     raise UnreadableFileError(
@@ -245,15 +283,25 @@ def _slices(path: Path, header: Dataset) -> list[_Slice]:
             f"at most {MOST_BYTES} bytes and {MOST_VOXELS} pixels are decoded",
             "check what this file is",
         )
-    if int(header.get("SamplesPerPixel", 1)) != 1:
-        raise UnreadableFileError(
-            str(path),
-            f"{Tag('SamplesPerPixel')} SamplesPerPixel is {header.SamplesPerPixel}",
-            "a slice has one grey value a pixel",
-            "leave color captures out",
-        )
+    _check_pixels(path, header)
     several = frames > 1 or "PerFrameFunctionalGroupsSequence" in header
     return [_slice(path, header, frame) for frame in (range(frames) if several else [-1])]
+
+
+def _check_pixels(path: Path, header: Dataset) -> None:
+    """Refuse stored numbers that slope and intercept alone do not make a grey value of."""
+    stored, high = header.get("BitsStored"), header.get("HighBit")
+    wrong = {
+        "SamplesPerPixel": int(header.get("SamplesPerPixel", 1)) != 1,
+        "PhotometricInterpretation": header.get("PhotometricInterpretation") not in _GREY,
+        "HighBit": stored is not None and high is not None and int(high) != int(stored) - 1,
+        "ModalityLUTSequence": "ModalityLUTSequence" in header,
+    }
+    name = next((name for name, is_so in wrong.items() if is_so), "")
+    if name:
+        came = "a table" if name == "ModalityLUTSequence" else header.get(name, "missing")
+        rule = "a pixel is one grey value, in the lowest bits, and slope and intercept rescale it"
+        raise _wrong(path, name, came=came, rule=rule)
 
 
 def _slice(path: Path, header: Dataset, frame: int) -> _Slice:
@@ -265,8 +313,21 @@ def _slice(path: Path, header: Dataset, frame: int) -> _Slice:
     along = _required(plane, "ImageOrientationPatient", path, count=6)
     rows, columns = np.array(along).reshape(2, 3)
     between_rows, between_columns = _required(pixel, "PixelSpacing", path, count=2)
-    if str(header.get("Modality", "")) == "CT":
-        _required(scale, "RescaleIntercept", path, count=1)
+    directions = np.array([rows, columns])
+    if not np.abs(directions @ directions.T - np.eye(2)).max() <= _ANGLE_TOLERANCE:
+        rule = "it holds two directions of length 1 at right angles"
+        raise _wrong(path, "ImageOrientationPatient", came=along, rule=rule)
+    if not min(between_rows, between_columns) > 0:
+        rule = "distances are above 0"
+        raise _wrong(path, "PixelSpacing", came=[between_rows, between_columns], rule=rule)
+    slope, intercept = (
+        _required(scale, name, path, count=1)[0]
+        if scale.get(name) not in (None, "") or header.get("Modality") == "CT"
+        else usual
+        for name, usual in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+    )
+    if slope == 0:
+        raise _wrong(path, "RescaleSlope", came=0, rule="values differ after rescaling")
     return _Slice(
         path=path,
         frame=frame,
@@ -274,8 +335,17 @@ def _slice(path: Path, header: Dataset, frame: int) -> _Slice:
         # The first direction leads along a row, so to the next column.
         axes=np.stack([columns * between_rows, rows * between_columns], axis=1),
         size=(int(header.Rows), int(header.Columns)),
-        slope=float(scale.get("RescaleSlope", 1) or 1),
-        intercept=float(scale.get("RescaleIntercept", 0) or 0),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def _wrong(path: Path, name: str, *, came: object, rule: str) -> UnreadableFileError:
+    return UnreadableFileError(
+        str(path),
+        f"{Tag(name)} {name} is {came}",
+        rule,
+        "correct the header, leave the file out, or convert it with a tool that knows it",
     )
 
 
@@ -349,7 +419,10 @@ def _refused(one: _Slice, came: str, rule: str, remedy: str) -> DataError:
 
 
 def _pixels(path: Path) -> Float[np.ndarray, "slice row column"]:
-    """Decode one file to stored values; in MONOCHROME1, turned so that high is bright."""
+    """Decode one file to stored values; in MONOCHROME1, turned so that high is bright.
+
+    CT stays as it is: that a low value is displayed white does not change its Hounsfield units.
+    """
     dataset = pydicom.dcmread(path)
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     try:
@@ -363,7 +436,7 @@ def _pixels(path: Path) -> Float[np.ndarray, "slice row column"]:
             "copy it again, or convert it to an uncompressed transfer syntax",
         ) from error
     values = stored.reshape(-1, int(dataset.Rows), int(dataset.Columns)).astype(np.float32)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
+    if dataset.PhotometricInterpretation == "MONOCHROME1" and dataset.get("Modality") != "CT":
         # Stored low is shown white: turned over within the range that the stored bits have.
         signed = int(dataset.PixelRepresentation)
         values = (-1 if signed else 2 ** int(dataset.BitsStored) - 1) - values

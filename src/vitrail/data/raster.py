@@ -7,18 +7,20 @@ What is settled here, once, for training and prediction alike:
 - Color becomes grey by the luma of ITU-R BT.601 (Pillow's); grey becomes color by repetition.
 - Sizes are checked before a pixel is decoded, so that a decompression bomb stays asleep.
 - 16-bit *color* loses its lower 8 bits, for Pillow has no such mode; 16-bit grey keeps them.
+- A deep TIFF that stores white as 0 is turned over, and 32 bits without a sign stay so: Pillow does
+  neither.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from vitrail.errors import UnreadableFileError
 
@@ -30,6 +32,8 @@ MAX_FILE_BYTES = 1 << 30
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _BITS = {"1": 1, "I": 32, "F": 32}
+_WHITE_IS_ZERO = 0
+_UNSIGNED, _SIGNED = 1, 2
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 
@@ -117,9 +121,8 @@ def _identified(path: Path, content: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _unreadable(
-            path, "a decompression bomb", rule=f"at most {MAX_PIXELS} pixels are decoded"
-        ) from error
+        came = str(error).partition(",")[0]
+        raise _unreadable(path, came, rule=f"at most {MAX_PIXELS} pixels are decoded") from error
     except Exception as error:  # readers of headers fed broken bytes raise anything
         raise _unreadable(path, f"its header cannot be read ({error})") from error
 
@@ -237,11 +240,34 @@ def _stored(path: Path, image: Image.Image) -> Shaped[np.ndarray, "channel heigh
         pixels = np.asarray(_plain(image))
     except Exception as error:  # decoders fed broken bytes raise anything
         raise _unreadable(path, f"it cannot be decoded ({error})") from error
+    if image.format == "TIFF" and len(image.getbands()) == 1:
+        pixels = _meant(path, image, pixels)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise _unreadable(path, "NaN or infinite pixels", rule="pixels are finite numbers")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     # Channel by channel in memory: everything that follows runs over one channel at a time.
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
+
+
+def _meant(
+    path: Path, image: Image.Image, pixels: Shaped[np.ndarray, "height width"]
+) -> Shaped[np.ndarray, "height width"]:
+    """Return a grey TIFF's values as its tags mean them, where Pillow passes over a tag."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    bits = int(np.ravel(tags.get(TiffImagePlugin.BITSPERSAMPLE, 1))[0])
+    kind = int(np.ravel(tags.get(TiffImagePlugin.SAMPLEFORMAT, _UNSIGNED))[0])
+    if bits == 8 and kind == _SIGNED:
+        remedy = "write them without a sign"
+        raise _unreadable(path, "8 bits with a sign", rule="8 bits have none", remedy=remedy)
+    if pixels.dtype == np.int32 and kind == _UNSIGNED and bits == 32:
+        pixels = pixels.view(np.uint32)
+    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) != _WHITE_IS_ZERO or bits <= 8:
+        return pixels
+    if pixels.dtype.kind != "u":
+        rule = "the value of black is known, which it is for 8 and 16 bits without a sign"
+        remedy = "turn the values over and write them with black as 0"
+        raise _unreadable(path, f"white is 0 in {pixels.dtype} values", rule=rule, remedy=remedy)
+    return (2**bits - 1) - pixels
 
 
 def to_grey(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndarray, "1 height width"]:

@@ -50,13 +50,18 @@ def holds_dicom(folder: Path, names: list[str]) -> bool:
     )
 
 
-def list_scans(folder: Path) -> list[Path]:
+def list_scans(folder: Path, *, whole: bool = True) -> list[Path]:
     """List the scans that a folder's DICOM files make: itself, or a file of each series.
+
+    Args:
+        folder: Holds the files.
+        whole: Whether every file has to be readable; else a broken one is named when a scan of the
+            folder is read.
 
     Raises:
         UnreadableFileError: If a file claims to be DICOM and is not.
     """
-    series = dicom.list_series(folder)
+    series = dicom.list_series(folder, whole=whole)
     return [folder] if len(series) == 1 else [files[0] for files in series.values()]
 
 

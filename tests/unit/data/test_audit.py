@@ -1,4 +1,5 @@
 import json
+import shutil
 from importlib.resources import files
 
 import jsonschema
@@ -39,6 +40,17 @@ def test_an_unreadable_picture_is_named_and_left_out(folder):
     assert [row.case_id for row in found.unreadable] == ["benign/0"]
     assert "not a PNG" in found.unreadable[0].reason
     assert len(found.readable(cohort)) == 11
+
+
+def test_a_mask_that_cannot_lie_over_its_picture_leaves_the_case_out(folder):
+    shutil.copytree(folder / "tumor", folder / "masks" / "tumor")
+    Image.new("L", (47, 40)).save(folder / "masks" / "tumor" / "6.png")
+    (folder / "masks" / "tumor" / "7.png").write_text("no picture")
+    reasons = {row.case_id: row.reason for row in audit(read_folder(folder)).unreadable}
+    assert reasons == {
+        "tumor/6": "mask masks/tumor/6.png: 40 x 47 px over a picture of 40 x 48 px",
+        "tumor/7": "mask masks/tumor/7.png: not a PNG, JPEG, TIFF or BMP picture",
+    }
 
 
 def test_a_class_that_loses_its_pictures_stops(folder):

@@ -43,9 +43,11 @@ def test_hidden_files_other_files_and_link_loops_are_passed_over(folder, picture
     assert len(read_folder(folder)) == 12
 
 
-def test_masks_mirror_the_classes(folder):
+def test_masks_mirror_the_classes(folder, caplog):
     shutil.copytree(folder / "tumor", folder / "masks" / "tumor")
+    shutil.copy(folder / "tumor" / "6.png", folder / "masks" / "tumor" / "6_mask.png")
     cohort = read_folder(folder)
+    assert "1 masks mirror no picture, masks/tumor/6_mask.png for one" in caplog.text
     assert cohort.classes == ("benign", "tumor")
     assert cohort.cases[-1].mask == f"masks/{cohort.cases[-1].path}"
     assert cohort.cases[0].mask == ""

@@ -47,13 +47,18 @@ def test_slices_are_sorted_by_their_place_and_rescaled(series):
     np.testing.assert_allclose(volume.to_mm(np.array([[2.0, 10, 5]])), [[-7, -12, 5]])
 
 
-def test_monochrome1_is_turned_over_before_rescaling(series):
+@pytest.mark.parametrize(
+    ("modality", "values"),
+    [("MR", [7190, 7188, 7186, 7184, 7182]), ("CT", [-1000, -998, -996, -994, -992])],
+)
+def test_monochrome1_is_turned_over_except_hounsfield_units(series, modality, values):
     for path in series.glob("*.dcm"):
         header = pydicom.dcmread(path)
+        header.Modality = modality
         header.PhotometricInterpretation, header.PixelRepresentation = "MONOCHROME1", 0
         header.BitsStored, header.HighBit = 12, 11
         header.save_as(path)
-    assert read_series(series).values[:, 0, 0].tolist() == [7190, 7188, 7186, 7184, 7182]
+    assert read_series(series).values[:, 0, 0].tolist() == values
 
 
 def test_of_several_series_one_must_be_chosen(series):
@@ -88,6 +93,21 @@ def test_a_missing_slice_is_named_by_its_neighbors(series):
         ),
         ({"RescaleIntercept": None}, r"5\.dcm: \(0028,1052\) RescaleIntercept is missing"),
         ({"SamplesPerPixel": 3}, r"\(0028,0002\) SamplesPerPixel is 3"),
+        ({"RescaleSlope": None}, r"5\.dcm: \(0028,1053\) RescaleSlope is missing"),
+        ({"RescaleSlope": 0}, r"5\.dcm: \(0028,1053\) RescaleSlope is 0"),
+        (
+            {"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]},
+            r"\(0020,0037\) ImageOrientationPatient is",
+        ),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "two directions of length 1 at"),
+        ({"ImageOrientationPatient": [2, 0, 0, 0, 2, 0]}, "two directions of length 1 at"),
+        ({"PixelSpacing": [0, 0]}, r"\(0028,0030\) PixelSpacing is \[0\.0, 0\.0\]"),
+        ({"PixelSpacing": [0.8, -0.6]}, "distances are above 0"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, r"\(0028,0004\) .* is PALETTE COLOR"),
+        ({"PhotometricInterpretation": None}, r"PhotometricInterpretation is missing"),
+        ({"BitsStored": 12, "HighBit": 15}, r"\(0028,0102\) HighBit is 15; .* in the lowest bits"),
+        ({"ModalityLUTSequence": [Dataset()]}, r"\(0028,3000\) ModalityLUTSequence is a table"),
+        ({"PatientID": "another"}, r"\(0010,0020\): one series of 2 patients"),
         ({"Rows": 65535, "Columns": 65535}, "4294836225 pixels; at most"),
         ({"PixelData": b"\0\0" * 99}, r"5\.dcm: its pixels cannot be decoded"),
     ],
@@ -212,6 +232,16 @@ def test_a_truncated_file_is_named(series):
     content = (series / "2.dcm").read_bytes()
     (series / "2.dcm").write_bytes(content[:-5000])
     with pytest.raises(UnreadableFileError, match=r"2\.dcm: its pixels cannot be decoded"):
+        read_series(series)
+
+
+@pytest.mark.parametrize("kept", [150, 700])
+def test_a_file_cut_within_its_header_is_not_passed_over(series, kept):
+    content = (series / "2.dcm").read_bytes()
+    (series / "2.dcm").write_bytes(content[:kept])
+    with pytest.raises(
+        UnreadableFileError, match=r"2\.dcm: (its header|\(0028,0010\) Rows is mis)"
+    ):
         read_series(series)
 
 

@@ -46,6 +46,16 @@ def test_a_manifest_tells_everything_of_a_case(folder):
             r"csv:3: no file .* the same in 2 of 3 rows \(lines 3, 4\)",
         ),
         ("path,label\n../x.png,x\n", "paths lie inside"),
+        ("path,label\n\n\nbenign/99.png,x\n", "csv:4: no file"),
+        ("path,label\nbenign\\\\0.png,x\n", "write / between folders"),
+        (
+            "path,label,patient\nbenign/0.png,left, upper,P1\n",
+            "csv:2: 4 cells; the header names 3 columns; put quotes around",
+        ),
+        ("path,label,patient,patient_id\nbenign/0.png,x,P1,\n", "'patient_id' twice"),
+        ("path,label,label\nbenign/0.png,x,y\n", "column 'label' twice"),
+        (f'path,label\nbenign/0.png,"x\n{"y" * 140_000}', "a quote that is not closed"),
+        ("path,label,split\nbenign/0.png,x,holdout\n", "choose the part that is meant"),
         ("path,label\n/etc/hosts,x\n", "paths lie inside"),
         ("path,label\nbenign/0.png,x\nbenign/0.png,y\n", "csv:3: .* again .first in line 2"),
         ("path,label,split\nbenign/0.png,x,tset\n", "write 'test'"),
@@ -62,6 +72,11 @@ def labelled(folder, labels):
     for index, label in enumerate(labels):
         text += f"{'benign' if index < 6 else 'tumor'}/{index}.png,{label}\n"
     return manifest(folder, text)
+
+
+def test_rows_of_empty_cells_are_no_cases(folder):
+    text = "path,label,patient\n" + rows(folder, ",P1") + ",,\n , ,\n"
+    assert len(read_manifest(manifest(folder, text))) == 12
 
 
 def test_several_labels_a_case_are_written_in_one_way(folder):

@@ -101,6 +101,25 @@ def test_the_audit_names_what_no_volume_can_be_made_of(folders, chests):
     assert found.fingerprint["volumes"]["modalities"] == {"CT": 2, "unknown": 1}
 
 
+def test_one_broken_file_costs_its_own_folder_and_not_the_cohort(folders, chests, tmp_path):
+    (folders / "a" / "scan 1.0 ü" / "9.dcm").write_bytes(b"")
+    for path in (folders / "b" / "scan 1.1 ü").iterdir():
+        path.write_bytes(path.read_bytes()[:140] + b"\xff" * 99)
+    cohort = read_folder(folders)
+    reasons = {one.case_id: one.reason for one in audit(cohort).unreadable}
+    assert sorted(reasons) == ["a/scan 1.0 ü", "b/scan 1.1 ü"]
+    assert "9.dcm: 0 bytes that are not DICOM" in reasons["a/scan 1.0 ü"]
+    rows = "".join(f"root/{case.path},{case.label}\n" for case in cohort)
+    (tmp_path / "manifest.csv").write_text("path,label\n" + rows)
+    assert len(read_manifest(tmp_path / "manifest.csv")) == len(cohort)
+
+
+def test_pictures_beside_dicom_files_are_left_out_and_counted(folders, caplog):
+    shutil.copy(folders / "a" / "x.nii.gz", folders / "b" / "scan 1.1 ü")
+    assert len(read_folder(folders)) == 5
+    assert "1 pictures or volumes beside DICOM files were left out" in caplog.text
+
+
 def test_two_chests_are_not_near_duplicates_but_a_copy_under_other_names_is_one(folders):
     copy = folders / "a" / "copy"
     shutil.copytree(folders / "a" / "scan 1.0 ü", copy)

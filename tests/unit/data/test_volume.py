@@ -158,9 +158,7 @@ def test_nifti_with_two_forms_that_exchange_left_and_right_is_refused(tmp_path):
     image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.diag([-1.0, 1, 2, 1]))
     image.set_qform(np.diag([1.0, 1, 2, 1]), 1)
     nibabel.save(image, tmp_path / "two.nii")
-    with pytest.raises(
-        UnreadableFileError, match="its qform and its sform lead to"
-    ):
+    with pytest.raises(UnreadableFileError, match="its qform and its sform lead to"):
         read_image(tmp_path / "two.nii")
 
 
