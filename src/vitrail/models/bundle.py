@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
@@ -68,13 +69,7 @@ def save(
         InputError: If the description does not fit itself.
     """
     _check_classes(spec, classes)
-    if spec.img_size != preprocessing.image_size or spec.in_chans != preprocessing.channels:
-        raise InputError(
-            "preprocessing",
-            f"{preprocessing.image_size} px, {preprocessing.channels} channels",
-            f"the model takes {spec.img_size} px, {spec.in_chans} channels",
-            "save the preprocessing that the model was trained with",
-        )
+    _check_preprocessing(spec, preprocessing)
     tensors = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     weights = tensors_to_bytes({name: value.contiguous() for name, value in tensors.items()})
     description = {
@@ -94,7 +89,7 @@ def load(folder: Path) -> Bundle:
 
     Raises:
         RunFolderError: If a file is missing, damaged, or does not belong to the other.
-        InputError: If the description fits no model.
+        InputError: If the description fits no model, or not itself.
     """
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
@@ -114,15 +109,24 @@ def load(folder: Path) -> Bundle:
             "copy both again, or train again",
         )
     spec = ModelSpec.from_json(description["architecture"])
-    classes = tuple(description["classes"])
-    _check_classes(spec, classes)
+    _check_classes(spec, description["classes"])
+    preprocessing = _read_preprocessing(folder, description["preprocessing"])
+    _check_preprocessing(spec, preprocessing)
     model = build(replace(spec, weights=None))
-    model.load_state_dict(tensors_from_bytes(weights))
+    try:
+        model.load_state_dict(tensors_from_bytes(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise RunFolderError(
+            str(folder / WEIGHTS),
+            f"its tensors are not those of the model that {DESCRIPTION} describes",
+            "both files are written together",
+            "copy both again, or train again",
+        ) from error
     return Bundle(
         model=model.eval(),
         spec=spec,
-        classes=classes,
-        preprocessing=_read_preprocessing(folder, description["preprocessing"]),
+        classes=tuple(description["classes"]),
+        preprocessing=preprocessing,
         extra=description["extra"],
     )
 
@@ -170,16 +174,43 @@ def _read_preprocessing(folder: Path, content: object) -> Preprocessing:
         ) from error
 
 
-def _check_classes(spec: ModelSpec, classes: Sequence[str]) -> None:
+def _check_classes(spec: ModelSpec, classes: object) -> None:
     """Refuse class names that do not fit the logits.
 
     Raises:
         InputError: If they do not.
     """
-    if len(classes) != spec.num_classes:
+    names = classes if isinstance(classes, list | tuple) else ()
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        rule = "each class has a name of its own"
+        raise InputError("classes", f"{classes!r:.80}", rule, "name each class once")
+    if len(names) != spec.num_classes:
         raise InputError(
             "classes",
-            f"{len(classes)} names",
+            f"{len(names)} names",
             f"the model has {spec.num_classes} logits",
             "name each class once",
+        )
+
+
+def _check_preprocessing(spec: ModelSpec, preprocessing: Preprocessing) -> None:
+    """Refuse a preprocessing whose pictures the model cannot take.
+
+    Raises:
+        InputError: If it is one.
+    """
+    if spec.img_size != preprocessing.image_size or spec.in_chans != preprocessing.channels:
+        raise InputError(
+            "preprocessing",
+            f"{preprocessing.image_size} px, {preprocessing.channels} channels",
+            f"the model takes {spec.img_size} px, {spec.in_chans} channels",
+            "take the preprocessing that the model was trained with",
+        )
+    lengths = {len(preprocessing.mean), len(preprocessing.std)}
+    if lengths != {preprocessing.channels} or not min(preprocessing.std) > 0:
+        raise InputError(
+            "preprocessing",
+            f"mean {preprocessing.mean}, std {preprocessing.std}",
+            f"each has {preprocessing.channels} numbers, and those of std are above 0",
+            "take the preprocessing that the model was trained with",
         )

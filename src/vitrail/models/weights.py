@@ -21,6 +21,11 @@ from vitrail.errors import DataError, InputError
 
 _log = logging.getLogger("vitrail")
 _NAMED_KEYS = 4
+_UNREADABLE = (
+    *(SafetensorError, RuntimeError, EOFError, OSError),
+    *(ValueError, KeyError, AttributeError, TypeError),
+)
+"""What PyTorch and timm raise where a file is broken, or no table of tensors."""
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -64,7 +69,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 if names
             ),
             "the weights must be of the model's own architecture",
-            "name the architecture that they were trained with",
+            "name the architecture that they were trained with"
+            if not any(".patch_embeddings." in name for name in unknown)
+            else "their names are those of Hugging Face's transformers: take timm's file of that "
+            "model, or rename them",
         )
     model.load_state_dict(own | kept)
     if dropped or any(name.startswith(head) and name not in kept for name in own):
@@ -107,7 +115,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(str(path), "no such file", "weights must be a local file", "check the path")
     try:
         weights = load_state_dict(str(path), weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         if isinstance(error.__cause__, UnpicklingError):
             raise DataError(
                 str(path),
@@ -117,7 +125,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             ) from error
         raise DataError(
             str(path),
-            f"unreadable ({str(error).partition(chr(10))[0] or type(error).__name__})",
+            f"unreadable ({type(error).__name__}: {str(error).partition(chr(10))[0]})",
             "weights must be a whole .safetensors file or a .pth of tensors",
             "copy or download it again",
         ) from error
@@ -129,6 +137,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "weights are a table of tensors",
             "save model.state_dict()",
         )
+    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise DataError(
+            str(path),
+            f"NaN or infinity in {', '.join(broken[:_NAMED_KEYS])}{_and_more(broken)}",
+            "weights are finite",
+            "take an earlier checkpoint of that training",
+        )
     return tensors
 
 
@@ -139,12 +155,19 @@ def _pickled(error: BaseException) -> str:
 
 
 def _filtered(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename and resize by the filter that timm keeps beside the architecture, if it has one."""
+    """Rename and resize by the filter that timm keeps beside the architecture, if it has one.
+
+    The decoder of a masked autoencoder is left out: it is of no use to a classifier.
+    """
+    weights = {name: value for name, value in weights.items() if not name.startswith("decoder_")}
     checkpoint_filter = getattr(modules[type(model).__module__], "checkpoint_filter_fn", None)
     if checkpoint_filter is None:
         return weights
-    with torch.no_grad():
-        filtered: dict[str, Tensor] = checkpoint_filter(weights, model)
+    try:
+        with torch.no_grad():
+            filtered: dict[str, Tensor] = checkpoint_filter(weights, model)
+    except RuntimeError:  # what cannot be resized is named by the comparison that follows
+        return weights
     return filtered
 
 

@@ -1,6 +1,7 @@
 """A model folder comes back as it was saved, and says what is wrong with it if it cannot."""
 
 import json
+from dataclasses import asdict
 from importlib.resources import files
 
 import jsonschema
@@ -20,6 +21,8 @@ SPEC = ModelSpec(
     parameters={"embed_dim": 8, "num_heads": 2, "drop_rate": 0.5},
 )
 PREPROCESSING = Preprocessing(image_size=(32, 48), channels=1, mean=(0.4,), std=(0.2,))
+
+OTHER = asdict(PREPROCESSING)
 
 
 def save(folder, **changes):
@@ -70,6 +73,15 @@ def test_weights_of_another_training_are_not_taken_for_these(tmp_path):
     [
         ({"format": 99}, "format 99"),
         ({"classes": ["a"]}, "classes: 1 names; the model has 2 logits"),
+        ({"classes": "ab"}, "classes: 0 names; the model has 2 logits"),
+        ({"classes": ["a", "a"]}, "each class has a name of its own"),
+        ({"preprocessing": OTHER | {"image_size": [48, 32]}}, r"the model takes \(32, 48\) px"),
+        ({"preprocessing": OTHER | {"mean": [0.1, 0.2, 0.3]}}, "each has 1 numbers"),
+        ({"preprocessing": OTHER | {"std": [0]}}, "those of std are above 0"),
+        (
+            {"architecture": SPEC.to_json() | {"parameters": {"embed_dim": 16, "num_heads": 2}}},
+            r"its tensors are not those of the model that model\.json describes",
+        ),
         ({"preprocessing": {"image_size": "big"}}, r"preprocessing\.image_size is 'big'"),
         ({"architecture": {"architecture": "vit"}}, r"model\.num_classes"),
     ],

@@ -103,6 +103,46 @@ class Harm:
         return (exec, ("raise SystemExit('executed')",))
 
 
+def test_positions_that_cannot_be_resized_are_named(tmp_path, pretrained):
+    save_file(pretrained.state_dict(), tmp_path / "w.safetensors")
+    plain = {**VIT.parameters, "class_token": False, "global_pool": "avg"}
+    with pytest.raises(
+        InputError, match=r"also holds cls_token.*shape are pos_embed \[1, 17, 16\]"
+    ):
+        build(replace(VIT, parameters=plain, weights=tmp_path / "w.safetensors"))
+
+
+def test_an_autoencoders_decoder_is_left_out(tmp_path, pretrained):
+    path = tmp_path / "mae.pth"
+    decoder = {"decoder_pred.weight": torch.ones(3, 3), "mask_token": torch.ones(1, 1, 3)}
+    torch.save({"model": pretrained.state_dict() | decoder}, path)
+    model = build(replace(VIT, weights=path))
+    assert all(map(torch.equal, model.state_dict().values(), pretrained.state_dict().values()))
+
+
+def test_names_of_another_library_are_told(tmp_path):
+    path = tmp_path / "hf.pth"
+    torch.save({"vit.embeddings.patch_embeddings.projection.weight": torch.ones(1)}, path)
+    with pytest.raises(InputError, match="those of Hugging Face's transformers: take timm's"):
+        build(replace(VIT, weights=path))
+
+
+def test_weights_of_nan_are_refused(tmp_path, pretrained):
+    pretrained.blocks[0].norm1.weight.data[3] = torch.nan
+    save_file(pretrained.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(
+        DataError, match=r"NaN or infinity in blocks\.0\.norm1\.weight; weights are"
+    ):
+        build(replace(VIT, weights=tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3)])
+def test_a_file_of_something_else_is_named(tmp_path, content):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(DataError, match=r"w\.pth: unreadable \(AttributeError"):
+        build(replace(VIT, weights=tmp_path / "w.pth"))
+
+
 def test_a_pickle_that_is_more_than_weights_is_refused_unexecuted(tmp_path, pretrained):
     with_an_object = tmp_path / "object.pth"
     torch.save({"model": pretrained.state_dict(), "metric": Fraction(1, 3)}, with_an_object)
