@@ -267,7 +267,8 @@ def _meant(
         rule = "the value of black is known, which it is for 8 and 16 bits without a sign"
         remedy = "turn the values over and write them with black as 0"
         raise _unreadable(path, f"white is 0 in {pixels.dtype} values", rule=rule, remedy=remedy)
-    return (2**bits - 1) - pixels
+    turned: Shaped[np.ndarray, "height width"] = (2**bits - 1) - pixels
+    return turned
 
 
 def to_grey(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndarray, "1 height width"]:

@@ -233,7 +233,8 @@ def _nifti_header(path: Path) -> np.void | None:
         )
     if len(stored) < _NIFTI.itemsize:
         return None
-    headers = (np.frombuffer(stored, _NIFTI.newbyteorder(order), 1)[0] for order in "<>")
+    orders = (_NIFTI.newbyteorder("<"), _NIFTI.newbyteorder(">"))
+    headers = (np.frombuffer(stored, order, 1)[0] for order in orders)
     return next((header for header in headers if header["size"] == _NIFTI.itemsize), None)
 
 
