@@ -143,7 +143,10 @@ def evaluate(
         positive_class=None if several or positive is None else classes[positive],
         sets=headline.sets,
         comparisons=tuple(_comparisons(headline, predictions, plan)),
-        warnings=tuple(_warnings(predictions, how, unit=unit, mixed=mixed) + _odd(levels, plan)),
+        warnings=(
+            *_warnings(predictions, how, plan=plan, unit=unit, mixed=mixed),
+            *_odd(levels, plan),
+        ),
         curves=_curves(levels, classes),
         image_level=(mean_level(images) if several else images[""]).sets if rolls else {},
         operating_points=_points(levels),
@@ -309,7 +312,12 @@ def _image_noun(predictions: Sequence[Predictions], clusters: Mapping[str, str])
 
 
 def _warnings(
-    predictions: Sequence[Predictions], how: Resampling, *, unit: str, mixed: bool
+    predictions: Sequence[Predictions],
+    how: Resampling,
+    *,
+    plan: AnalysisPlan,
+    unit: str,
+    mixed: bool,
 ) -> list[str]:
     """Say what limits all the numbers."""
     said = []
@@ -325,8 +333,11 @@ def _warnings(
         )
     splits = {p.split for p in predictions}
     if "validation" not in splits:
+        point = plan.operating_point
+        at = point.wanted if point.rule == "fixed" else 0.5
         said.append(
-            "No validation predictions: decisions at 0.5 (or the likeliest class), no calibration."
+            f"No validation predictions: decisions at {at:g} (or the likeliest class), no "
+            "calibration."
         )
     first = next((p for p in predictions if p.split == "test"), predictions[0])
     units = len({cluster_of(name, how.clusters) for name in first.case_ids})
