@@ -22,6 +22,7 @@ PAPER_GROUPS = 10
 
 FRACTIONS = (0.1, 0.3, 0.5)
 SUBSETS = 20
+_ROUNDING = 1e-12
 
 
 def saco_scores(
@@ -80,7 +81,9 @@ def _coefficient(salience: Float[np.ndarray, " group"], lost: Float[np.ndarray, 
     i, j = np.triu_indices(len(salience), k=1)
     weight = salience[i] - salience[j]
     total = np.abs(weight).sum()
-    return float((np.sign(lost[i] - lost[j]) * weight).sum() / total) if total > 0 else 0.0
+    if total <= _ROUNDING * np.abs(salience).max():
+        return 0.0
+    return float((np.sign(lost[i] - lost[j]) * weight).sum() / total)
 
 
 def sensitivity_n_scores(
@@ -144,6 +147,6 @@ def _correlation(
     b = lost - lost.mean(axis=-1, keepdims=True)
     spread = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
     scale = np.abs(sums).max(axis=-1) * np.abs(lost).max(axis=-1) * sums.shape[-1]
-    some = spread > 1e-12 * scale
+    some = spread > _ROUNDING * scale
     found: np.ndarray = np.where(some, (a * b).sum(axis=-1) / np.where(some, spread, 1.0), 0.0)
     return found
