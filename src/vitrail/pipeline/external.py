@@ -15,7 +15,7 @@ from vitrail.data.split import analysis_unit, clusters
 from vitrail.data.stacks import dataset_of
 from vitrail.errors import DataError, InputError
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
-from vitrail.evaluation.evaluate import to_json
+from vitrail.evaluation.record import to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
@@ -132,16 +132,19 @@ def _evaluate(
     if folds.share_test:
         added = crossvalidation.together(added)
     how = analysis(run, own, folds=folds, openings=before["test_openings"], asked=asked)
+    unit = analysis_unit(case for case in own if case.case_id in folds.tested)
     evaluation = evaluate_predictions(
         [*kept, *added],
         clusters={**folds.groups, **_clusters(cases, found.duplicate_pairs())},
-        unit=analysis_unit(case for case in own if case.case_id in folds.tested),
+        unit=unit,
         positive_class=asked.positive_class,
         seed=plan.seed.value,
         plan=replace(how, subgroups=groups_of(cases)),
         progress=progress,
     )
-    content = _beside(before, to_json(evaluation), doubts=doubts)
+    if unit == "patient":
+        doubts = [*doubts, *unknown_patients(cases)]
+    content = beside(before, to_json(evaluation), doubts=doubts)
     write_predictions(run.predictions, [*kept, *added])
     write_json(run.evaluation, content)
     left_out = f"{len(found.unreadable)} unreadable and left out"
@@ -153,10 +156,13 @@ def _evaluate(
     }
 
 
-def _beside(
+def beside(
     own: Mapping[str, Any], found: Mapping[str, Any], *, doubts: Sequence[str]
 ) -> dict[str, Any]:
-    """Put the external set's part of a new record beside the run's own, which stays as it is."""
+    """Put the external set's part of a new record beside the run's own, which stays as it is.
+
+    The new record's warnings are of all sets; those of an external set of before are gone.
+    """
     parts = {
         name: {**own[name], "external": found[name]["external"]}
         for name in ("sets", "image_level", "calibrated", "vector_scaled", "by_class", "curves")
@@ -164,8 +170,16 @@ def _beside(
     }
     parts["external_subgroups"] = found["external_subgroups"]
     doubted = [f"External set: {doubt}." for doubt in doubts]
-    said = dict.fromkeys([*own["warnings"], *found["warnings"], *doubted])
-    return {**own, **parts, "warnings": list(said)}
+    return {**own, **parts, "warnings": [*found["warnings"], *doubted]}
+
+
+def unknown_patients(cases: Sequence[Case]) -> list[str]:
+    """Say how many pictures are counted as a patient each for want of an id."""
+    without = sum(not case.patient_id for case in cases)
+    if not without:
+        return []
+    many = f"{without} of {len(cases)} pictures have no patient id and count as a patient each"
+    return [f"{many}, so that intervals can be too narrow"]
 
 
 def _predict(run: RunFolder, plan: Plan, *, pictures: PictureDataset) -> list[Predictions]:

@@ -14,10 +14,9 @@ from vitrail.evaluation.evaluate import (
     AnalysisPlan,
     count_opening,
     evaluate,
-    from_json,
     positive_index,
-    to_json,
 )
+from vitrail.evaluation.record import from_json, to_json
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
