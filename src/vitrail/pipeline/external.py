@@ -76,7 +76,7 @@ def evaluate_external(
             plan,
             asked,
             sets=(own, other),
-            doubts=doubts,
+            doubts=[*doubts, *unknown_patients(other.cases)],
             openings=openings,
             progress=progress,
         ),
@@ -132,18 +132,15 @@ def _evaluate(
     if folds.share_test:
         added = crossvalidation.together(added)
     how = analysis(run, own, folds=folds, openings=before["test_openings"], asked=asked)
-    unit = analysis_unit(case for case in own if case.case_id in folds.tested)
     evaluation = evaluate_predictions(
         [*kept, *added],
         clusters={**folds.groups, **_clusters(cases, found.duplicate_pairs())},
-        unit=unit,
+        unit=analysis_unit(case for case in own if case.case_id in folds.tested),
         positive_class=asked.positive_class,
         seed=plan.seed.value,
         plan=replace(how, subgroups=groups_of(cases)),
         progress=progress,
     )
-    if unit == "patient":
-        doubts = [*doubts, *unknown_patients(cases)]
     content = beside(before, to_json(evaluation), doubts=doubts)
     write_predictions(run.predictions, [*kept, *added])
     write_json(run.evaluation, content)
@@ -174,12 +171,12 @@ def beside(
 
 
 def unknown_patients(cases: Sequence[Case]) -> list[str]:
-    """Say how many pictures are counted as a patient each for want of an id."""
+    """Say how many pictures are counted as independent for want of a patient id."""
     without = sum(not case.patient_id for case in cases)
     if not without:
         return []
-    many = f"{without} of {len(cases)} pictures have no patient id and count as a patient each"
-    return [f"{many}, so that intervals can be too narrow"]
+    many = f"{without} of {len(cases)} pictures have no patient id and are taken for independent"
+    return [f"{many}: intervals can be too narrow"]
 
 
 def _predict(run: RunFolder, plan: Plan, *, pictures: PictureDataset) -> list[Predictions]:
