@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from vitrail.errors import InputError
-from vitrail.evaluation.evaluate import evaluate, to_json
+from vitrail.evaluation.evaluate import AnalysisPlan, evaluate
 from vitrail.evaluation.paired import MAJORITY
+from vitrail.evaluation.record import to_json
 from vitrail.records import Predictions, Progress, no_progress
 
 _KEPT = ("unit", "positive_class", "sets", "curves", "operating_points", "by_class", "warnings")
@@ -20,6 +21,7 @@ def compare_runs(
     positive_class: str | None = None,
     resamples: int = 2000,
     seed: int = 0,
+    plan: AnalysisPlan | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Compare the models of several runs by the paired bootstrap over patients.
@@ -33,6 +35,7 @@ def compare_runs(
         positive_class: Of a binary task.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
+        plan: Says how images become patients and how thresholds are chosen.
         progress: Told as the resamples go by.
 
     Returns:
@@ -58,6 +61,7 @@ def compare_runs(
             positive_class=positive_class,
             resamples=resamples,
             seed=seed,
+            plan=plan,
             progress=progress,
         )
     )

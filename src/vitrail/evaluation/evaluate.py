@@ -1,9 +1,8 @@
 """Predictions become an :class:`Evaluation`: every number with its interval, n and method."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -27,7 +26,7 @@ from vitrail.evaluation.uncertainty import ABSTENTION_RISK, uncertainty
 from vitrail.evaluation.unit import RollUp, cluster_of, has_mixed_labels, to_patients
 from vitrail.metrics.decision import OperatingPoint
 from vitrail.metrics.interval import FEW_CLUSTERS
-from vitrail.records import Comparison, Estimate, Evaluation, Predictions, Progress, no_progress
+from vitrail.records import Comparison, Evaluation, Predictions, Progress, no_progress
 
 _NEGATIVE = re.compile(
     r"(non|no[ _-]|not[ _-]|un(affected|infected)|normal|negative|neg$|clear|healthy|benign"
@@ -326,7 +325,8 @@ def _warnings(
     splits = {p.split for p in predictions}
     if "validation" not in splits:
         said.append(
-            "No validation predictions: decisions at 0.5 (or the likeliest class), no calibration."
+            "No validation predictions: decisions at 0.5 (or the fixed threshold, or the likeliest "
+            "class), no calibration."
         )
     first = next((p for p in predictions if p.split == "test"), predictions[0])
     units = len({cluster_of(name, how.clusters) for name in first.case_ids})
@@ -342,61 +342,3 @@ def _warnings(
             "the intervals leave their uncertainty out."
         )
     return said
-
-
-def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Turn an evaluation into what ``evaluation.json`` holds; NaN becomes null."""
-    plain = _plain({name: getattr(evaluation, name) for name in Evaluation.__dataclass_fields__})
-    return {key: plain[key] for key in Evaluation.__dataclass_fields__}
-
-
-def _plain(value: Any) -> Any:
-    """Make plain JSON values of records, mappings, tuples and NaN."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def from_json(content: Mapping[str, Any]) -> Evaluation:
-    """Read what :func:`to_json` wrote; null numbers become NaN."""
-    known = dict(content)
-    for level in ("sets", "image_level", "calibrated", "vector_scaled"):
-        known[level] = {
-            split: {
-                model: {name: Estimate(**_numbers(cell)) for name, cell in metrics.items()}
-                for model, metrics in models.items()
-            }
-            for split, models in content.get(level, {}).items()
-        }
-    known["by_class"] = {
-        split: {
-            model: {
-                name: {metric: Estimate(**_numbers(cell)) for metric, cell in cells.items()}
-                for name, cells in classes.items()
-            }
-            for model, classes in models.items()
-        }
-        for split, models in content.get("by_class", {}).items()
-    }
-    known["shortcuts"] = tuple(content.get("shortcuts", ()))
-    known["comparisons"] = tuple(Comparison(**_numbers(c)) for c in content["comparisons"])
-    known["warnings"] = tuple(content["warnings"])
-    points = content.get("operating_points", {})
-    known["operating_points"] = {model: tuple(runs) for model, runs in points.items()}
-    return Evaluation(**known)
-
-
-_NUMBERS = ("value", "low", "high", "difference", "p_value", "p_value_holm", "exact_p_value")
-
-
-def _numbers(cell: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: float("nan") if value is None and key in _NUMBERS else value
-        for key, value in cell.items()
-    }

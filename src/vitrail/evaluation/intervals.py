@@ -153,7 +153,7 @@ def _closed_form(
     """Give Wilson's or DeLong's interval where each case is its own cluster, or nothing varied."""
     sample = runs[0].sample
     counts, independent = proportions(sample), mean.num_clusters == len(sample.y_true)
-    if not (independent and len(runs) == 1) and not mean.is_constant:
+    if mean.num_clusters < 2 or not (mean.is_constant or (independent and len(runs) == 1)):
         return None
     share = mean.num_clusters / len(sample.y_true)
     if name in counts:

@@ -65,13 +65,12 @@ def decide(
         key = (p.model, p.seed, p.fold)
         if key not in tuning:
             tuning[key] = tuned(validation.get(key), point=point, positive=positive)
-            rule = f"{point}, on validation" if key in validation else "0.5"
             told = {
                 "seed": p.seed,
                 "fold": p.fold,
                 **tuning[key].to_json(),
                 "threshold": None if positive is None else tuning[key].threshold,
-                "rule": "likeliest class" if positive is None else rule,
+                "rule": "likeliest class" if positive is None else tuning[key].rule,
             }
             points[p.model] = (*points.get(p.model, ()), told)
         run = score(p, tuning=tuning[key], positive=positive)

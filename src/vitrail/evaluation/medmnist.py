@@ -68,7 +68,7 @@ def _scores(predictions: Predictions) -> tuple[float, float]:
     truth, values = predictions.y_true, predictions.probabilities.astype(np.float64)
     if truth.ndim == 2:
         area = macro_average(roc_auc_score, truth, y_score=values)
-        return float(area), float(((values >= 0.5) == truth).mean())
+        return float(area), float(((values > 0.5) == truth).mean())
     known = one_hot(truth, num_classes=values.shape[1])
     area = macro_average(roc_auc_score, known, y_score=values)
     return float(area), float((values.argmax(1) == truth).mean())

@@ -80,8 +80,8 @@ def difference_between(
 ) -> Comparison:
     """Say by the paired bootstrap how two models differ."""
     low, high, kind = bootstrap_interval(difference)
-    if difference.is_constant and np.isfinite(difference.value) and difference.num_clusters > 1:
-        low = high = difference.value
+    if difference.is_constant and difference.value == 0 and difference.num_clusters > 1:
+        low = high = 0.0
     return Comparison(
         a=names[0],
         b=names[1],

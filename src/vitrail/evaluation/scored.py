@@ -36,6 +36,7 @@ class Tuning:
     """What a run's validation cases chose; without any, a threshold of 0.5 and no scaling."""
 
     threshold: float = 0.5
+    rule: str = "0.5"
     temperature: float | None = None
     scale: Float[np.ndarray, " class"] | None = None
     shift: Float[np.ndarray, " class"] | None = None
@@ -52,17 +53,17 @@ class Tuning:
 def tuned(validation: Predictions | None, *, point: OperatingPoint, positive: int | None) -> Tuning:
     """Take threshold, temperature, scale and shift from validation cases."""
     if validation is None:
-        return Tuning(threshold=point.wanted) if point.rule == "fixed" else Tuning()
-    threshold = 0.5
+        fixed = point.rule == "fixed"
+        return Tuning(threshold=point.wanted, rule=str(point)) if fixed else Tuning()
+    y_true, probabilities = validation.y_true, _normalized(validation)
+    threshold, rule = 0.5, "0.5, validation cases of one class or one score choose none"
     if positive is not None:
-        score = validation.probabilities[:, positive].astype(np.float64)
-        chosen = choose_threshold(validation.y_true == positive, score, point=point)
-        threshold = chosen if np.isfinite(chosen) else 0.5
-    known = validation.y_true, _normalized(validation)
-    scale, shift = fit_vector_scaling(*known)
-    return Tuning(
-        threshold=threshold, temperature=fit_temperature(*known), scale=scale, shift=shift
-    )
+        chosen = choose_threshold(y_true == positive, probabilities[:, positive], point=point)
+        if np.isfinite(chosen):
+            threshold, rule = chosen, f"{point}, on validation"
+    scale, shift = fit_vector_scaling(y_true, probabilities)
+    temperature = fit_temperature(y_true, probabilities)
+    return Tuning(threshold=threshold, rule=rule, temperature=temperature, scale=scale, shift=shift)
 
 
 def _normalized(predictions: Predictions) -> np.ndarray:

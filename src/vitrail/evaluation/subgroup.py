@@ -41,7 +41,8 @@ def subgroup(
 
     Returns:
         ``groups`` (name → metric → :class:`Estimate`) and ``gap`` (metric, highest and lowest group
-        and their difference), the gap None where fewer than two groups define the metric.
+        and their difference) among the groups that have cases of every class, since means over
+        other classes are no like numbers; empty where those are fewer than two.
     """
     names = np.array([groups.get(name, "") for name in runs[0].case_ids])
     found: dict[str, dict[str, Estimate]] = {}
@@ -50,7 +51,8 @@ def subgroup(
         own = [_only(run, names == group) for run in runs]
         found[group] = estimates(own, draw(own, how), how=how)[runs[0].model]
         value = found[group][GAP_METRIC].value
-        if np.isfinite(value):
+        classes = set(own[0].sample.y_true.tolist())
+        if np.isfinite(value) and classes == set(runs[0].sample.y_true.tolist()):
             values[group] = value
     gap: dict[str, object] = {}
     if len(values) > 1:

@@ -22,16 +22,20 @@ ABSTENTION_RISK = 0.05
 def uncertainty(
     level: Level, classes: tuple[str, ...], *, risk: float = ABSTENTION_RISK
 ) -> dict[str, Mapping[str, object]]:
-    """Give prediction sets and abstention of each model's first seed that has validation cases."""
-    validation = {(run.model, run.seed): run for run in level.runs.get("validation", ())}
+    """Give prediction sets and abstention of each model's first seed, if it has validation cases.
+
+    None where the folds of that seed have other validation cases each: what one fold's cases
+    promise does not hold for the models of the others.
+    """
     found: dict[str, Mapping[str, object]] = {}
-    for model, seeds in by_model(level.runs.get(level.compared, ())).items():
-        known = validation.get((model, seeds[0].seed))
-        if known is not None:
+    validation = by_model(level.runs.get("validation", ()))
+    for model, (first, *_) in by_model(level.runs.get(level.compared, ())).items():
+        known = [run for run in validation.get(model, ()) if run.seed == first.seed]
+        if len({run.case_ids for run in known}) == 1:
             found[model] = {
-                "seed": seeds[0].seed,
-                "conformal": _conformal(known, seeds[0], classes=classes),
-                "abstention": _abstention(known, seeds[0], risk=risk),
+                "seed": first.seed,
+                "conformal": _conformal(known[0], first, classes=classes),
+                "abstention": _abstention(known[0], first, risk=risk),
             }
     return found
 

@@ -221,9 +221,9 @@ def _record(work: Suite, *, groups: Sequence[str] | None, plan: Forecast) -> Ben
     for (test, name), cell in cells.items():
         tables.setdefault(test, {})[name] = cell
     passed = {
-        name: passes(tables["randomization_error"][name])
-        for name in work.maps
-        if name in tables.get("randomization_error", {})
+        name: passes(share)
+        for name, share in tables.get("randomization_error", {}).items()
+        if np.isfinite(share.value)
     }
     ranked = {test: row for test, row in tables.items() if is_ranked(test)}
     ranks = rank_methods(ranked, list(work.explainers))

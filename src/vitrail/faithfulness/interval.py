@@ -1,12 +1,13 @@
 """Means over cases with their intervals: cases of one patient are drawn together."""
 
 from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitrail.metrics.interval import bootstrap, bootstrap_interval, wilson
+from vitrail.metrics.interval import FEW_CLUSTERS, Draws, bootstrap, bootstrap_interval, wilson
 from vitrail.records import Estimate
 
 Key = TypeVar("Key", bound=Hashable)
@@ -54,17 +55,23 @@ def mean_estimates(
     found = {}
     for key in values:
         n = len(np.unique(clusters[counts[key] > 0]))
-        low, high, method = bootstrap_interval(draws[key])
+        low, high, method = bootstrap_interval(_of_some(draws[key], n))
         value, reason = draws[key].value, ""
         if method == "none":
             reason = "no case has this number" if n == 0 else "every case gave the same number"
             if key in proportions and value in {0.0, 1.0}:
                 (low, high), method, reason = wilson(value * n, float(n)), "Wilson", ""
-        if 0 < n < FEW:
+        if 0 < n < FEW and method != "none":
             reason = f"fewer than {FEW} {unit}s: the interval is a guess"
         words = f"{method}, bootstrap over {unit}s" if "Wilson" not in method else method
         found[key] = Estimate(value=value, low=low, high=high, n=n, method=words, reason=reason)
     return found
+
+
+def _of_some(draws: Draws, n: int) -> Draws:
+    """Take a number that ``n`` clusters have for drawn from those alone."""
+    jackknife = draws.jackknife if n >= FEW_CLUSTERS else np.empty(0)
+    return replace(draws, num_clusters=n, jackknife=jackknife)
 
 
 def _means(
@@ -78,6 +85,13 @@ def _means(
             return {key: (drawn @ sums[key]) / (drawn @ counts[key]) for key in values}
 
     return statistic
+
+
+def span(estimate: Estimate) -> str:
+    """Write an interval's ends, or that there is none."""
+    if not np.isfinite(estimate.low):
+        return "no interval"
+    return f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
 def to_plain(estimate: Estimate) -> dict[str, object]:

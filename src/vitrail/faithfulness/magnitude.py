@@ -15,13 +15,14 @@ from vitrail.faithfulness.removal import ask_once, quantities, tie_orders
 Maps = Float[np.ndarray, "method case row column"]
 
 GROUPS = 5
-"""Of ``saco-2``."""
+"""Of ``saco-4``."""
 
 PAPER_GROUPS = 10
-"""Of the paper, and of ``saco-1``."""
+"""Of the paper, and of ``saco-3``."""
 
 FRACTIONS = (0.1, 0.3, 0.5)
 SUBSETS = 20
+_ROUNDING = 1e-12
 
 
 def saco_scores(
@@ -53,7 +54,9 @@ def saco_scores(
     Source: wu2024saco, algorithm 1.
 
     Differs: whole patches; five groups where the paper has ten; any imputer where it takes the
-        mean pixel; ties of the lost probability count half.
+        mean pixel; ties of the lost probability count half. A group's salience is its mean: the
+        paper's sum but for a factor where groups are equal, and where one patch is left over
+        (``saco-1``, ``saco-2`` took sums) it is not the larger group's for its size alone.
     """
     grid = (maps.shape[2], maps.shape[3])
     ask = asker(model, images, grid_size=grid, hiding=hiding)
@@ -68,7 +71,7 @@ def saco_scores(
         kept = quantities(logits[0], int(target), several=several)["probability"]
         lost = (kept[0] - kept[1:]).reshape(len(maps), -1)
         for method, some in enumerate(parts):
-            salience = np.array([maps[method, case].ravel()[part].sum() for part in some])
+            salience = np.array([maps[method, case].ravel()[part].mean() for part in some])
             found[method, case] = _coefficient(salience, lost[method])
     return found
 
@@ -78,7 +81,9 @@ def _coefficient(salience: Float[np.ndarray, " group"], lost: Float[np.ndarray, 
     i, j = np.triu_indices(len(salience), k=1)
     weight = salience[i] - salience[j]
     total = np.abs(weight).sum()
-    return float((np.sign(lost[i] - lost[j]) * weight).sum() / total) if total > 0 else 0.0
+    if total <= _ROUNDING * np.abs(salience).max():
+        return 0.0
+    return float((np.sign(lost[i] - lost[j]) * weight).sum() / total)
 
 
 def sensitivity_n_scores(
@@ -142,6 +147,6 @@ def _correlation(
     b = lost - lost.mean(axis=-1, keepdims=True)
     spread = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
     scale = np.abs(sums).max(axis=-1) * np.abs(lost).max(axis=-1) * sums.shape[-1]
-    some = spread > 1e-12 * scale
+    some = spread > _ROUNDING * scale
     found: np.ndarray = np.where(some, (a * b).sum(axis=-1) / np.where(some, spread, 1.0), 0.0)
     return found

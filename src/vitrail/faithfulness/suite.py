@@ -122,8 +122,7 @@ class BenchSettings:
     @property
     def protocols(self) -> tuple[str, ...]:
         """Names of the definitions that depend on these settings, and of the rule."""
-        version = 1 if self.thorough else 2
-        return f"removal-{version}", f"saco-{version}", RULE
+        return (*(("removal-1", "saco-3") if self.thorough else ("removal-2", "saco-4")), RULE)
 
 
 @dataclass(eq=False, kw_only=True)

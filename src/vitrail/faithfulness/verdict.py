@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vitrail.explain import methods as all_methods
-from vitrail.faithfulness.interval import mean_estimates
+from vitrail.faithfulness.interval import mean_estimates, span
 from vitrail.faithfulness.record import Rank, Recommendation, Strip
 from vitrail.faithfulness.suite import Suite
 from vitrail.records import Estimate
@@ -77,9 +77,9 @@ def failures(work: Suite, name: str, *, tables: Tables, passed: Mapping[str, boo
     if not passed.get(name, True):
         why.append("half of the map or more is there when all weights are shuffled")
     over = tables.get(f"over_controls/{gain}", {}).get(name)
-    if over is not None and not (over.low if np.isfinite(over.low) else over.value) > 0:
+    if over is not None and not over.low > 0:
         control = work.best_control[gain].replace("_", " ")
-        why.append(f"what it marks matters to the model no more than the control {control!r}")
+        why.append(f"not shown to mark what matters more to the model than the control {control!r}")
     return why
 
 
@@ -148,8 +148,8 @@ def recommend(
     reason = (
         f"{best} has the best mean rank ({rank.mean:.1f}, from {rank.best:.0f} to "
         f"{rank.worst:.0f}) of the class-specific methods that pass; its removal gain is "
-        f"{cell.value:.3f} (95 % interval {cell.low:.3f} to {cell.high:.3f}; 0 is chance), above "
-        f"that of the best control, {work.best_control[gain].replace('_', ' ')}."
+        f"{cell.value:.3f} (95 % interval {span(cell)}; 0 is chance), above that of the best "
+        f"control, {work.best_control[gain].replace('_', ' ')}."
     )
     if len(good) > 1:
         limits.append(_against(work, best, second=good[1], gain=gain, clusters=clusters))
@@ -170,8 +170,8 @@ def other_hidings(tables: Tables, name: str, *, gain: str) -> list[str]:
         if not cell.low > 0:
             said.append(
                 f"Hidden by {hidden.partition('/')[2].replace('_', ' ')}, its gain is not surely "
-                f"above the best control's (difference {cell.value:.3f}, {cell.low:.3f} to "
-                f"{cell.high:.3f}): the order holds for the first way of hiding alone."
+                f"above the best control's (difference {cell.value:.3f}, {span(cell)}): "
+                "the order holds for the first way of hiding alone."
             )
     return said
 
@@ -184,6 +184,5 @@ def _against(work: Suite, best: str, *, second: str, gain: str, clusters: Cluste
     if cell.low > 0 or cell.high < 0:
         words = "is above" if cell.value > 0 else "is below"
     return (
-        f"In removal gain it {words} {second} (paired difference {cell.value:.3f}, "
-        f"{cell.low:.3f} to {cell.high:.3f})."
+        f"In removal gain it {words} {second} (paired difference {cell.value:.3f}, {span(cell)})."
     )

@@ -73,7 +73,7 @@ def choose_threshold(
     else:
         worth = sensitivity + specificity
     best = int(np.argmax(worth))
-    if worth[best] == -1.0:
+    if worth[best] < 0:  # calling nobody positive is better
         return float(np.nextafter(scores[0], np.inf))
     following = scores[best + 1] if best + 1 < len(scores) else scores[best]
     return float((scores[best] + following) / 2)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -29,6 +29,7 @@ FEW_CLUSTERS = 30
 _MANY_CLUSTERS = 2000
 """Above this many, BCa and percentile intervals no longer differ and the jackknife is spared."""
 _WEIGHTS_AT_ONCE = 500_000
+_ROUNDING = 1e-12
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -52,11 +53,15 @@ class Draws:
     parts: Float[np.ndarray, "resample_and_all part"] | None = None
 
     def __sub__(self, other: "Draws") -> "Draws":
-        """Return the paired difference."""
+        """Return the paired difference; what only rounding left of it is 0."""
+
+        def difference(a: Any, b: Any) -> Any:
+            return np.where(np.abs(a - b) < _ROUNDING, 0.0, a - b)
+
         return Draws(
-            self.value - other.value,
-            self.draws - other.draws,
-            self.jackknife - other.jackknife,
+            float(difference(self.value, other.value)),
+            difference(self.draws, other.draws),
+            difference(self.jackknife, other.jackknife),
             self.num_clusters,
         )
 
@@ -64,7 +69,7 @@ class Draws:
     def is_constant(self) -> bool:
         """Tell whether every resample gave one same value, so that no interval can be stated."""
         finite = self.draws[np.isfinite(self.draws)]
-        return len(finite) == 0 or bool(np.ptp(finite) < 1e-12)
+        return len(finite) == 0 or bool(np.ptp(finite) < _ROUNDING)
 
 
 def mean_draws(runs: list[Draws]) -> Draws:
@@ -182,7 +187,7 @@ def bias_corrected_accelerated(draws: Draws, *, level: float = LEVEL) -> tuple[f
     """
     finite = draws.draws[np.isfinite(draws.draws)]
     jackknife = draws.jackknife[np.isfinite(draws.jackknife)]
-    if len(jackknife) < 2 or len(finite) == 0 or np.ptp(jackknife) < 1e-12:
+    if len(jackknife) < 2 or len(finite) == 0 or np.ptp(jackknife) < _ROUNDING:
         return None
     below = np.mean(finite < draws.value) + np.mean(finite == draws.value) / 2
     if not 1 / len(finite) < below < 1 - 1 / len(finite):

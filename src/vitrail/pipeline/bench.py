@@ -19,6 +19,7 @@ from vitrail.data.stacks import VolumeDataset
 from vitrail.errors import InputError
 from vitrail.faithfulness.bench import METHODS, bench
 from vitrail.faithfulness.imputers import IMPUTERS, Hiding, Imputer
+from vitrail.faithfulness.interval import span
 from vitrail.faithfulness.record import Bench
 from vitrail.faithfulness.suite import RUN, TESTS, BenchSettings
 from vitrail.models import bundle
@@ -270,8 +271,7 @@ def sentences(found: Bench) -> list[str]:
             kind = "class-specific" if found.class_specific[name] else "knows no class"
             fate = {True: "passes", False: "FAILS", None: "not tested for"}[passed]
             said.append(
-                f"{name}: {gains} {cell.value:.3f} ({cell.low:.3f} to {cell.high:.3f}), {kind}, "
-                f"{fate} randomization"
+                f"{name}: {gains} {cell.value:.3f} ({span(cell)}), {kind}, {fate} randomization"
             )
     said += [f"left out: {name} ({why})" for name, why in found.refused.items()]
     return said + list(found.warnings)

@@ -7,7 +7,10 @@ from typing import Any
 from vitrail.data.cohort import load_cohort
 from vitrail.data.split import analysis_unit, load_split
 from vitrail.evaluation.compare import compare_runs
+from vitrail.evaluation.evaluate import AnalysisPlan
 from vitrail.evaluation.table import read_predictions
+from vitrail.pipeline.analysis import Asked
+from vitrail.pipeline.ledger import entries
 from vitrail.pipeline.throughput import sentences as throughput_sentences
 from vitrail.pipeline.throughput import throughput
 from vitrail.records import Predictions, Progress, no_progress
@@ -27,7 +30,8 @@ def compare(
 
     Args:
         runs: At least two evaluated runs on the same test cases; each stands by its own model.
-            Patients, groups and the positive class are those of the first.
+            Patients, groups, the positive class and how images become patients and thresholds are
+            chosen are those of the first.
         out: Folder of the two files.
         seed: Of the bootstrap.
         timed: Whether the models label test pictures in turn, so as to compare their speed.
@@ -50,6 +54,7 @@ def compare(
         unit=analysis_unit([case for case in cohort if split[case.case_id] == "test"]),
         positive_class=evaluation["positive_class"] if isinstance(evaluation, dict) else None,
         seed=seed,
+        plan=_asked(first),
         progress=progress,
     )
     if timed:
@@ -60,6 +65,13 @@ def compare(
     said = [one["sentence"] for one in content["comparisons"]] + content["warnings"]
     said += throughput_sentences(content["throughput"]) if timed else []
     return {"compare": str(record), "report": str(page), "summary": [*said, f"report: {page}"]}
+
+
+def _asked(run: RunFolder) -> AnalysisPlan:
+    """Roll up and choose thresholds as the run's own evaluation was asked to."""
+    before = entries(run).get("evaluate", {}).get("result", {})
+    plan = Asked().after(before.get("asked", {})).plan()
+    return AnalysisPlan(roll_up=plan.roll_up, operating_point=plan.operating_point)
 
 
 def _own(run: RunFolder) -> tuple[Predictions, ...]:

@@ -12,9 +12,10 @@ from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.split import analysis_unit
 from vitrail.data.stacks import VolumeDataset
-from vitrail.evaluation.evaluate import count_opening, to_json
+from vitrail.evaluation.evaluate import count_opening
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
 from vitrail.evaluation.medmnist import write_medmnist
+from vitrail.evaluation.record import to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation

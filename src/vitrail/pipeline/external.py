@@ -15,7 +15,7 @@ from vitrail.data.split import analysis_unit, clusters
 from vitrail.data.stacks import dataset_of
 from vitrail.errors import DataError, InputError
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
-from vitrail.evaluation.evaluate import to_json
+from vitrail.evaluation.record import to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
@@ -76,7 +76,7 @@ def evaluate_external(
             plan,
             asked,
             sets=(own, other),
-            doubts=doubts,
+            doubts=[*doubts, *unknown_patients(other.cases)],
             openings=openings,
             progress=progress,
         ),
@@ -141,7 +141,7 @@ def _evaluate(
         plan=replace(how, subgroups=groups_of(cases)),
         progress=progress,
     )
-    content = _beside(before, to_json(evaluation), doubts=doubts)
+    content = beside(before, to_json(evaluation), doubts=doubts)
     write_predictions(run.predictions, [*kept, *added])
     write_json(run.evaluation, content)
     left_out = f"{len(found.unreadable)} unreadable and left out"
@@ -153,10 +153,13 @@ def _evaluate(
     }
 
 
-def _beside(
+def beside(
     own: Mapping[str, Any], found: Mapping[str, Any], *, doubts: Sequence[str]
 ) -> dict[str, Any]:
-    """Put the external set's part of a new record beside the run's own, which stays as it is."""
+    """Put the external set's part of a new record beside the run's own, which stays as it is.
+
+    The new record's warnings are of all sets; those of an external set of before are gone.
+    """
     parts = {
         name: {**own[name], "external": found[name]["external"]}
         for name in ("sets", "image_level", "calibrated", "vector_scaled", "by_class", "curves")
@@ -164,8 +167,16 @@ def _beside(
     }
     parts["external_subgroups"] = found["external_subgroups"]
     doubted = [f"External set: {doubt}." for doubt in doubts]
-    said = dict.fromkeys([*own["warnings"], *found["warnings"], *doubted])
-    return {**own, **parts, "warnings": list(said)}
+    return {**own, **parts, "warnings": [*found["warnings"], *doubted]}
+
+
+def unknown_patients(cases: Sequence[Case]) -> list[str]:
+    """Say how many pictures are counted as independent for want of a patient id."""
+    without = sum(not case.patient_id for case in cases)
+    if not without:
+        return []
+    many = f"{without} of {len(cases)} pictures have no patient id and are taken for independent"
+    return [f"{many}: intervals can be too narrow"]
 
 
 def _predict(run: RunFolder, plan: Plan, *, pictures: PictureDataset) -> list[Predictions]:

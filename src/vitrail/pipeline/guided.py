@@ -9,8 +9,9 @@ from typing import Any, cast
 from vitrail.data.cohort import load_cohort
 from vitrail.data.split import analysis_unit
 from vitrail.errors import InputError, RunFolderError
-from vitrail.evaluation.evaluate import AnalysisPlan, to_json
+from vitrail.evaluation.evaluate import AnalysisPlan
 from vitrail.evaluation.evaluate import evaluate as evaluate_predictions
+from vitrail.evaluation.record import to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.guided.arms import GUIDED, NO_MAP, Arm, choose_arms
 from vitrail.guided.columns import count_missing

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from vitrail.data.split import analysis_unit
 from vitrail.errors import InputError
-from vitrail.evaluation.evaluate import evaluate, to_json
+from vitrail.evaluation.evaluate import evaluate
+from vitrail.evaluation.record import to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 from vitrail.pipeline.evaluate import predict_cases, sentences
 from vitrail.pipeline.ledger import Result

@@ -14,10 +14,9 @@ from vitrail.evaluation.evaluate import (
     AnalysisPlan,
     count_opening,
     evaluate,
-    from_json,
     positive_index,
-    to_json,
 )
+from vitrail.evaluation.record import from_json, to_json
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
@@ -89,7 +88,13 @@ def test_one_test_case_and_one_patient_alone_give_numbers_without_intervals(pred
     block = predict(num_cases=1)
     found = to_json(evaluate([block], clusters=alone([block]), unit="patient", resamples=20))
     assert found["sets"]["test"]["vit"]["roc_auc_score"]["value"] is None
-    assert any("one patient" in said for said in found["warnings"])
+    assert found["sets"]["test"]["vit"]["accuracy"]["low"] is None
+    block = replace(predict(), probabilities=np.eye(2)[predict().y_true])
+    one = dict.fromkeys(block.case_ids, "p")
+    for unit in ("patient", "image"):
+        found = to_json(evaluate([block], clusters=one, unit=unit, resamples=20))
+        assert {cell["low"] for cell in found["sets"]["test"]["vit"].values()} == {None}
+        assert any("one patient" in said for said in found["warnings"])
 
 
 def test_ties_everywhere_give_the_area_that_ties_deserve(predict, alone):
@@ -174,6 +179,19 @@ def test_the_largest_gap_between_subgroups_is_named(predict, alone):
     assert told["gap"]["high"] == "a"
     assert told["gap"]["gap"] == pytest.approx(balanced[0] - balanced[1])
     assert told["groups"]["a"]["roc_auc_score"].n == 60
+
+
+def test_a_group_without_cases_of_a_class_takes_no_part_in_the_largest_gap(predict, alone):
+    block = predict(num_cases=120, num_classes=3)
+    site = {
+        name: "c" if truth == 0 and place < 30 else "ab"[place >= 60]
+        for place, (name, truth) in enumerate(zip(block.case_ids, block.y_true, strict=True))
+    }
+    plan = AnalysisPlan(subgroups={"site": site})
+    found = evaluate([block], clusters=alone([block]), unit="image", plan=plan, resamples=50)
+    told = found.subgroups["site"]["vit"]
+    assert np.isfinite(told["groups"]["c"]["balanced_accuracy"].value)
+    assert {told["gap"]["high"], told["gap"]["low"]} == {"a", "b"}
 
 
 def test_the_external_set_has_subgroups_of_its_own(predict, alone):

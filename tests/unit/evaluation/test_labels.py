@@ -10,7 +10,8 @@ import pytest
 import sklearn.metrics as reference
 
 from vitrail.errors import DataError
-from vitrail.evaluation.evaluate import evaluate, from_json, to_json
+from vitrail.evaluation.evaluate import evaluate
+from vitrail.evaluation.record import from_json, to_json
 from vitrail.evaluation.table import read_predictions, write_predictions
 
 

@@ -50,6 +50,9 @@ def test_several_labels_are_scored_label_by_label(tmp_path):
     path = write_medmnist(tmp_path, block, flag="chestmnist")
     area = np.mean([roc_auc_score(block.y_true[:, k], block.probabilities[:, k]) for k in range(3)])
     assert f"[AUC]{area:.3f}" in path.name
+    undecided = replace(block, probabilities=np.full((30, 3), 0.5))
+    path = write_medmnist(tmp_path, undecided, flag="chestmnist")
+    assert f"[ACC]{(~block.y_true).mean():.3f}" in path.name  # the Evaluator asks for more than .5
 
 
 def test_what_is_not_numbered_or_no_flag_is_refused_by_name(tmp_path):

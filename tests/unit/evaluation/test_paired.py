@@ -1,5 +1,7 @@
 """Models are held against each other, the training set's majority class and trivial features."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,17 @@ def test_holm_adjusts_over_all_pairs_of_models_of_one_metric(blocks, alone):
     pairs = [c for c in found.comparisons if c.metric == "roc_auc_score"]
     assert len(pairs) == 3
     assert [c.p_value_holm for c in pairs] == pytest.approx(holm([c.p_value for c in pairs]))
+
+
+def test_a_difference_that_no_resample_changes_has_no_interval(predict, alone):
+    block = predict()
+    of_truth = np.eye(2)[block.y_true]
+    blocks = [replace(block, probabilities=of_truth)]
+    blocks += [replace(block, model="coin", probabilities=np.full_like(of_truth, 0.5))]
+    found = evaluate(blocks, clusters=alone(blocks), unit="patient", resamples=100)
+    area = next(pair for pair in found.comparisons if pair.metric == "roc_auc_score")
+    assert np.isnan([area.low, area.high, area.p_value]).all()
+    assert area.sentence == "vit against coin, ROC AUC: +0.500; no interval can be stated"
 
 
 def test_the_majority_class_is_that_of_the_training_cases(blocks, alone):

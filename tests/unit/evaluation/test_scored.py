@@ -1,5 +1,7 @@
 """Decisions come from validation cases, and folds join into one run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,24 @@ def test_the_threshold_comes_from_validation_cases_and_is_a_half_without_them():
     assert (without.threshold, without.temperature, without.scale) == (0.5, None, None)
     fixed = OperatingPoint(rule="fixed", wanted=0.2)
     assert tuned(None, point=fixed, positive=1).threshold == 0.2
+
+
+def test_the_rule_that_is_told_is_the_one_that_was_followed():
+    fixed = OperatingPoint(rule="fixed", wanted=0.2)
+    assert tuned(predictions(), point=OperatingPoint(), positive=1).rule.startswith("Youden")
+    one_class = tuned(predictions(y_true=(1, 1, 1, 1)), point=OperatingPoint(), positive=1)
+    assert one_class.threshold == 0.5
+    assert one_class.rule == "0.5, validation cases of one class or one score choose none"
+    assert tuned(None, point=fixed, positive=1).rule == "fixed 0.2"
+    assert tuned(None, point=OperatingPoint(), positive=1).rule == "0.5"
+
+
+def test_a_wanted_sensitivity_is_kept_on_probabilities_that_sum_to_one_but_for_rounding():
+    said = predictions(y_true=(1, 1, 0, 0))
+    said = replace(said, probabilities=said.probabilities * 1.0005)
+    wanted = OperatingPoint(rule="sensitivity", wanted=1.0)
+    found = score(said, tuning=tuned(said, point=wanted, positive=1), positive=1)
+    assert found.sample.decision[:2].tolist() == [1, 1]
 
 
 def test_cases_are_scored_in_sorted_order():

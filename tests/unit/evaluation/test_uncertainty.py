@@ -1,5 +1,7 @@
 """Prediction sets and abstention come from validation cases and are counted on the test set."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,3 +44,27 @@ def test_a_risk_that_validation_cases_cannot_prove_has_no_threshold(predict, alo
     without = evaluate(blocks[1:], clusters=alone(blocks), unit="image", resamples=20)
     assert without.uncertainty == {}
     assert not np.isnan(found.uncertainty["vit"]["conformal"]["mean_size"])
+
+
+def test_no_promise_is_made_from_the_validation_cases_of_one_fold_for_the_models_of_others(
+    predict, alone
+):
+    tested, known = predict(num_cases=60), predict(split="validation", num_cases=60)
+    folds = [cut(tested, 0, 30), cut(tested, 30, 60, fold=1)]
+    folds += [cut(known, 0, 40), cut(known, 20, 60, fold=1)]
+    found = evaluate(folds, clusters=alone(folds), unit="image", resamples=20)
+    assert found.uncertainty == {}
+    folds[2:] = [cut(known, 0, 30), cut(known, 30, 60, fold=1)]
+    found = evaluate(folds, clusters=alone(folds), unit="image", resamples=20)
+    assert set(found.uncertainty) == {"vit"}
+
+
+def cut(said, start, stop, fold=0):
+    part = slice(start, stop)
+    return replace(
+        said,
+        fold=fold,
+        case_ids=said.case_ids[part],
+        y_true=said.y_true[part],
+        probabilities=said.probabilities[part],
+    )

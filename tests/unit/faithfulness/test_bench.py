@@ -16,6 +16,7 @@ from vitrail.faithfulness.controls import CONTROLS
 from vitrail.faithfulness.planted import plant, tiny_vit
 from vitrail.faithfulness.suite import BenchSettings
 from vitrail.faithfulness.verdict import is_ranked
+from vitrail.pipeline.bench import sentences
 
 SETTINGS = BenchSettings()
 
@@ -146,6 +147,28 @@ def test_a_windowed_model_refuses_token_dropping_and_keeps_the_rest():
     assert {"removal_gain/blur", "saco_score"} <= set(found.tables)
 
 
+def test_one_picture_recommends_nothing_and_no_number_is_nan_in_words(planted):
+    model, images, _ = planted
+    settings = BenchSettings(tests=("removal",))
+    found = bench(model, images[:1], methods=("relevance", "libra"), settings=settings)
+    assert found.recommendation.method == ""
+    assert all(strip.fails for strip in found.strips[0].values())
+    assert "nan" not in " ".join(sentences(found))
+
+
+def test_a_constant_map_is_not_said_to_fail_the_randomization_that_it_cannot_be_tested_for():
+    model = tiny_vit(seed=0)
+    with torch.no_grad():
+        model.head.weight.zero_()
+    settings = BenchSettings(tests=("removal", "randomization"))
+    found = bench(
+        model, plant(2, seed=5).images, methods=("relevance", "rollout"), settings=settings
+    )
+    assert "relevance" not in found.randomization_passed
+    assert found.strips[0]["relevance"].fails[-1] == "the map is constant"
+    assert not any("shuffled" in why for why in found.strips[0]["relevance"].fails)
+
+
 def test_a_budget_leaves_cases_out_and_says_so(planted):
     model, images, _ = planted
     few = BenchSettings(tests=("contrast",), budget_s=1e-6)
@@ -170,7 +193,7 @@ def test_stability_randomization_and_further_imputers_are_asked_of_a_few_picture
     assert all(one["relevance"].stability_of_method == pytest.approx(mean, abs=1e-5)
                for one in found.strips)  # fmt: skip
     assert any("asked of 2 of the 4 pictures" in sentence for sentence in found.warnings)
-    assert found.settings["protocols"] == ["removal-2", "saco-2", "randomization-2"]
+    assert found.settings["protocols"] == ["removal-2", "saco-4", "randomization-2"]
 
 
 def test_thorough_asks_everything_of_every_picture_at_ten_heights(planted, monkeypatch):
@@ -180,7 +203,7 @@ def test_thorough_asks_everything_of_every_picture_at_ten_heights(planted, monke
     found = bench(model, images[:2], methods=("relevance",), settings=asked)
     assert {cell.n for row in found.tables.values() for cell in row.values()} == {2}
     assert len(found.curves["blur"]["relevance"]["most"]) == len(found.fractions) == 10
-    assert found.settings["protocols"] == ["removal-1", "saco-1", "randomization-2"]
+    assert found.settings["protocols"] == ["removal-1", "saco-3", "randomization-2"]
 
 
 def test_arguments_that_do_not_fit_are_refused(planted):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vitrail.faithfulness.interval import mean_estimates, to_plain
+from vitrail.faithfulness.interval import mean_estimates, span, to_plain
 
 
 def test_the_mean_leaves_out_what_is_not_defined():
@@ -41,3 +41,17 @@ def test_proportions_that_never_fail_get_wilsons_interval_and_others_none():
 def test_a_number_that_no_case_has_is_null():
     plain = to_plain(mean_estimates({"": np.full(12, np.nan)})[""])
     assert (plain["value"], plain["reason"]) == (None, "no case has this number")
+
+
+def test_a_number_that_few_of_many_cases_have_is_flagged_like_one_of_few_cases():
+    values = np.full(100, np.nan)
+    values[:12] = np.random.default_rng(0).random(12)
+    many, few = mean_estimates({"": values})[""], mean_estimates({"": values[:12]})[""]
+    assert many.method == few.method
+    assert "few clusters" in many.method
+
+
+def test_one_case_has_no_interval_and_none_is_written():
+    found = mean_estimates({"": np.array([0.3])})[""]
+    assert found.reason == "every case gave the same number"
+    assert span(found) == "no interval"

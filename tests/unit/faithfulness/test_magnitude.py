@@ -33,3 +33,14 @@ def test_saco_sees_no_factor(linear):
     maps = np.stack([perfect, 100 * perfect])
     found = saco_scores(model, images, maps=maps, targets=TARGETS, hiding=BLACK)
     assert found[0] == pytest.approx(found[1])
+
+
+@pytest.mark.parametrize("groups", [3, 5])
+def test_saco_does_not_take_the_size_of_a_group_for_its_salience(linear, groups):
+    model, images, perfect = linear
+    constant = np.full_like(perfect, -0.7)
+    maps = np.stack([perfect, perfect - 5, perfect + 5, constant])
+    found = saco_scores(model, images, maps=maps, targets=TARGETS, groups=groups, hiding=BLACK)
+    assert found[1] == pytest.approx(found[0])
+    assert found[2] == pytest.approx(found[0])
+    assert found[3] == pytest.approx(0)

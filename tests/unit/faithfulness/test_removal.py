@@ -128,13 +128,16 @@ def test_equal_variants_are_asked_once(tiny):
 def test_pictures_share_the_passes_of_shortened_sequences(tiny):
     model, images, maps = tiny
     passes = []
-    handle = model.register_forward_hook(lambda *_: passes.append(1))
     counts = []
-    for cases in (2, 4):
-        passes.clear()
-        removal_curves(model, images[:cases], maps=maps[:1, :cases], targets=np.zeros(cases, int))
-        counts.append(len(passes))
-    handle.remove()
+    handle = model.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        for cases in (2, 4):
+            passes.clear()
+            some = {"maps": maps[:1, :cases], "targets": np.zeros(cases, int)}
+            removal_curves(model, images[:cases], **some)
+            counts.append(len(passes))
+    finally:
+        handle.remove()
     assert counts[0] == counts[1]
 
 

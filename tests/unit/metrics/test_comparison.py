@@ -11,7 +11,7 @@ from vitrail.metrics.comparison import (
     mcnemar_test,
     sentence,
 )
-from vitrail.metrics.interval import Draws, delong_components
+from vitrail.metrics.interval import Draws, delong_components, mean_draws
 
 
 def test_delongs_test_is_the_difference_over_its_standard_error():
@@ -53,3 +53,12 @@ def test_the_bootstrap_p_value_is_never_zero():
     ahead = Draws(0.1, np.full(199, 0.1), np.empty(0), 50)
     assert bootstrap_p_value(ahead) == pytest.approx(2 / 200)
     assert np.isnan(bootstrap_p_value(Draws(np.nan, np.full(9, np.nan), np.empty(0), 50)))
+
+
+def test_what_only_rounding_left_of_a_difference_is_no_difference():
+    seeds = [np.array([share, 0.5]) for share in (0.1, 0.2, 0.3)]
+    runs = [Draws(float(draws[0]), draws, draws, 40) for draws in seeds]
+    difference = mean_draws(runs) - mean_draws(runs[::-1])
+    assert difference.value == 0
+    assert not difference.draws.any()
+    assert bootstrap_p_value(difference) == 1

@@ -58,3 +58,9 @@ def test_net_benefit_exchanges_false_for_true_positives_at_the_thresholds_odds()
     np.testing.assert_allclose(
         net_benefit(Y_TRUE, SCORE, weights=weights, threshold=0.25)[1], (6 - 2 / 3) / 8
     )
+
+
+def test_nobody_is_called_where_every_threshold_costs_more_than_it_finds():
+    score = np.array([0.9, 0.8, 0.7])
+    point = OperatingPoint(rule="cost", wanted=0.3)
+    assert choose_threshold(np.array([False, True, False]), score, point=point) > 0.9

@@ -11,7 +11,8 @@ import vitrail
 from vitrail.data.cohort import write_cohort
 from vitrail.data.split import clusters, write_split
 from vitrail.errors import RunFolderError
-from vitrail.evaluation.evaluate import evaluate, to_json
+from vitrail.evaluation.evaluate import evaluate
+from vitrail.evaluation.record import to_json
 from vitrail.evaluation.table import write_predictions
 from vitrail.pipeline.compare import compare
 from vitrail.records import Case, Cohort, Predictions
@@ -66,6 +67,18 @@ def test_two_runs_become_a_record_that_fits_its_schema_and_a_page(tmp_path):
     page = Path(result["report"]).read_text(encoding="utf-8")
     assert "one: Vision Transformer against two: Vision Transformer, ROC AUC" in page
     assert result["summary"][0].startswith("one against two, ROC AUC")
+
+
+def test_thresholds_are_chosen_as_the_first_run_was_asked_to(tmp_path):
+    runs = [write_run(tmp_path / name, noise) for noise, name in enumerate(("one", "two"))]
+    asked = {"operating_point": "sensitivity=0.9", "roll_up": "max"}
+    stages = {"evaluate": {"result": {"asked": asked}}}
+    write_json(runs[0].environment, {"stages": stages})
+    compare(runs, out=tmp_path / "both")
+    points = read_json(tmp_path / "both" / "compare.json")["operating_points"]
+    assert {one["rule"] for of in points.values() for one in of} == {
+        "sensitivity 0.9, on validation"
+    }
 
 
 def test_a_run_without_predictions_names_the_verb_that_makes_them(tmp_path):

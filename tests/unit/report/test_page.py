@@ -13,7 +13,8 @@ from urllib.parse import unquote
 import pytest
 
 from vitrail.errors import InputError, RunFolderError
-from vitrail.evaluation.evaluate import AnalysisPlan, evaluate, to_json
+from vitrail.evaluation.evaluate import AnalysisPlan, evaluate
+from vitrail.evaluation.record import to_json
 from vitrail.evaluation.table import read_predictions
 from vitrail.report import subgroup
 from vitrail.report.gallery import MOST_CASES
