@@ -25,6 +25,7 @@ from vitrail.faithfulness.suite import RUN, TESTS, BenchSettings
 from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import read_plan
+from vitrail.pipeline.guards import require_same_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.train import dataset
 from vitrail.records import Preprocessing, Progress, no_progress
@@ -98,6 +99,7 @@ def bench_run(
     plan = read_plan(run.require(run.plan, "plan"))
     folder = run.model("vit", seed=plan.seed.value)
     description = run.require(folder / bundle.DESCRIPTION, "train")
+    require_same_plan([folder], plan)
     cohort = load_cohort(run.cohort)
     folds = crossvalidation.read(run, cohort, plan=plan)
     groups = folds.groups

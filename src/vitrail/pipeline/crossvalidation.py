@@ -12,7 +12,7 @@ import numpy as np
 
 from vitrail.data.folds import Fold, hold_out_sites, make_folds, pooled, splits_final
 from vitrail.data.split import load_folds, load_split, make_split, write_split
-from vitrail.errors import PlanError
+from vitrail.errors import PlanError, RunFolderError
 from vitrail.pipeline.choices import Plan
 from vitrail.pipeline.request import Request
 from vitrail.records import Cohort, Predictions, SplitName
@@ -91,6 +91,13 @@ def deal(run: RunFolder, cohort: Cohort, *, request: Request, groups: Mapping[st
             "each site held out is a fold of its own",
             "drop one of the two",
         )
+    if request.repeats > 1 and not request.folds:
+        raise PlanError(
+            "--repeats",
+            str(request.repeats),
+            "folds are what is dealt again",
+            "pass --folds 5 with it",
+        )
     if sites:
         named = (request.hold_out_site,) if request.hold_out_site else ()
         folds = hold_out_sites(cohort, groups=groups, sites=named, seed=seed)
@@ -103,6 +110,27 @@ def deal(run: RunFolder, cohort: Cohort, *, request: Request, groups: Mapping[st
     several = folds if len(folds) > 1 else ()
     write_split(run.split, cohort, split=pooled(folds), groups=groups, folds=several)
     write_json(run.root / "splits_final.json", splits_final(folds))
+
+
+def require_sites(run: RunFolder, cohort: Cohort, *, request: Request) -> None:
+    """Check that the split that is there holds out the sites that are asked for, if any are.
+
+    Raises:
+        RunFolderError: If it does not.
+    """
+    site = {case.case_id: case.site for case in cohort}
+    wanted = {request.hold_out_site} if request.hold_out_site else set(site.values())
+    if not (request.hold_out_site or request.hold_out_sites):
+        return
+    held = [sorted({site[name] for name in _of(fold, "test")}) for fold in read(run, cohort).each]
+    if "" in wanted or sorted(held) != sorted([one] for one in wanted):
+        option = "--hold-out-site" if request.hold_out_site else "--hold-out-sites"
+        raise RunFolderError(
+            str(run.split),
+            f"it holds out others than {option} asks for ({', '.join(sorted(wanted))})",
+            "a run folder keeps one split",
+            "leave the option out, or pass another --out",
+        )
 
 
 def read(run: RunFolder, cohort: Cohort, *, plan: Plan | None = None) -> Folds:

@@ -22,6 +22,7 @@ from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.analysis import Asked, analysis
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.crossvalidation import Folds
+from vitrail.pipeline.guards import require_same_plan
 from vitrail.pipeline.ledger import Result, entries, hash_of, require_run, stage
 from vitrail.pipeline.train import Training, dataset, trainings
 from vitrail.records import Cohort, Predictions, Progress, SplitName, no_progress
@@ -62,6 +63,7 @@ def evaluate(
     plan = read_plan(run.require(run.plan, "plan"))
     cohort = load_cohort(run.cohort)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
+    require_same_plan((one.folder for one in wanted), plan)
     described = [run.require(training.folder / bundle.DESCRIPTION, "train") for training in wanted]
     models = hash_of(plan.fingerprint(), run.split, *described)
 

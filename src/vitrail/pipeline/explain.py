@@ -22,6 +22,7 @@ from vitrail.models import bundle
 from vitrail.pipeline import crossvalidation
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.closeup import look_closer
+from vitrail.pipeline.guards import require_same_plan
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.pictures import keep
 from vitrail.pipeline.scans import keep_montage, placement_facts, write_heatmap
@@ -76,6 +77,7 @@ def explain(
         )
         for fold in range(plan.folds.value)
     ]
+    require_same_plan((part.folder for part in parts), plan)
     training = _training(run, cohort, folds=folds, plan=plan)
     described = [run.require(part.folder / bundle.DESCRIPTION, "train") for part in parts]
     chosen = plan.explanation.value

@@ -2,10 +2,15 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
-from vitrail.errors import PlanError
+from vitrail.errors import PlanError, RunFolderError
+from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, normalizes_over_batch
 from vitrail.pipeline.choices import Plan
+from vitrail.pipeline.facts import data_fingerprint
+from vitrail.records import Cohort
+from vitrail.runfolder import RunFolder, read_json
 
 _log = logging.getLogger("vitrail")
 
@@ -62,22 +67,64 @@ def check_learning_rates(plan: Plan) -> None:
             )
 
 
-def check_models(specs: Iterable[ModelSpec], *, batch_size: int) -> None:
+def check_models(specs: Iterable[ModelSpec], *, least: int) -> None:
     """Build each model without its weights, so that none fails when others have been trained.
 
     Args:
         specs: What will be trained.
-        batch_size: Cases a step.
+        least: Cases of the smallest pass.
 
     Raises:
         InputError: If a description fits no model.
-        PlanError: If a model normalizes over batches of one.
+        PlanError: If a model normalizes over one case.
     """
     for spec in specs:
-        if normalizes_over_batch(spec) and batch_size < 2:
+        if normalizes_over_batch(spec) and least < 2:
             raise PlanError(
-                "batch_size",
-                f"{batch_size} case a step",
+                "batch_size, accumulation",
+                "a pass of one case",
                 f"{spec.architecture} normalizes over its batch, which takes two cases or more",
-                "set batch_size: 2 or more; accumulation saves memory in its place",
+                "set batch_size: 3 or more, and accumulation to half of it at most",
             )
+
+
+def require_same_plan(folders: Iterable[Path], plan: Plan) -> None:
+    """Refuse trained models that another plan made: they would be shown other pictures.
+
+    Args:
+        folders: Of models; those that are not trained yet are passed over.
+        plan: As ``plan.yaml`` says now.
+
+    Raises:
+        RunFolderError: If there is one.
+    """
+    for folder in folders:
+        description = folder / bundle.DESCRIPTION
+        if description.exists() and _plan_of(description) != plan.fingerprint():
+            raise RunFolderError(
+                str(folder),
+                "trained under another plan than plan.yaml says now",
+                "a run folder keeps one plan once training has begun",
+                "undo the edit, delete the folder models, or start a new run with another --out",
+            )
+
+
+def _plan_of(description: Path) -> str:
+    """Return the fingerprint of the plan that a finished model was trained under."""
+    content = read_json(description)
+    return str(content["extra"].get("plan", "")) if isinstance(content, dict) else ""
+
+
+def require_same_data(run: RunFolder, plan: Plan, cohort: Cohort) -> None:
+    """Refuse a plan that was made for other pictures.
+
+    Raises:
+        RunFolderError: If files were changed, moved or lost since.
+    """
+    if plan.data.value != data_fingerprint(cohort):
+        raise RunFolderError(
+            str(run.plan),
+            f"made for other data than {cohort.root} holds now",
+            "a plan belongs to the cases that it was made for",
+            "bring the pictures back, or pass another --out",
+        )

@@ -15,10 +15,17 @@ def choose_mode(facts: Facts, request: Request, *, machine: Machine) -> tuple[Mo
     Raises:
         PlanError: If the wished mode does not go with the weights.
     """
-    wished = request.mode
-    if wished is not None:
-        _require_weights(request, wished)
-        return wished, "as given on the command line"
+    if request.mode is not None:
+        _require_weights(request, request.mode)
+    mode, why = _fitting(facts, request, machine=machine)
+    _require_head(request, mode)
+    return mode, why
+
+
+def _fitting(facts: Facts, request: Request, *, machine: Machine) -> tuple[Mode, str]:
+    """Take the wished mode, else the one that fits weights, machine and cases."""
+    if request.mode is not None:
+        return request.mode, "as given on the command line"
     if not request.has_weights:
         return "scratch", "there are no weights to start from (--weights, --pretrained)"
     count = facts.cases["train"]
@@ -32,6 +39,20 @@ def choose_mode(facts: Facts, request: Request, *, machine: Machine) -> tuple[Mo
             f"{count} training cases are few for training every weight; --mode finetune does"
         )
     return "finetune", f"weights to start from, a GPU and {count} training cases"
+
+
+def _require_head(request: Request, mode: Mode) -> None:
+    """Refuse what only a head that is trained alone makes use of."""
+    default = Request()
+    asked = {"--head": request.head != default.head, "--views": request.views != default.views}
+    for option, wished in asked.items():
+        if mode != "head" and wished:
+            raise PlanError(
+                option,
+                f"in mode {mode}",
+                "it is for a head that is trained alone, on a frozen backbone",
+                "leave it out, or pass --mode head with --weights or --pretrained",
+            )
 
 
 def _require_weights(request: Request, mode: Mode) -> None:

@@ -19,6 +19,7 @@ from vitrail.pipeline.choices import Plan, read_plan, write_plan
 from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.environment import usable_cores
 from vitrail.pipeline.facts import Facts, data_fingerprint, gather
+from vitrail.pipeline.guards import require_same_data
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.pixels import intensity_range, mean_and_std
 from vitrail.pipeline.pretraining import count_pictures
@@ -58,6 +59,7 @@ def plan(
         kept = read_plan(run.plan)
         _refuse_other(run, kept, request=request)
         if run.split.exists():
+            crossvalidation.require_sites(run, load_cohort(run.cohort), request=request)
             _log.info("plan: %s is there and kept; edit it to change a choice", run.plan)
             return {**_result(kept), "stage": "plan", "skipped": True, "seconds": 0.0}
     return stage(
@@ -183,13 +185,8 @@ def _attends(spec: ModelSpec) -> bool:
 
 def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
     """Refuse a plan made for other data, or for other wishes than those on the command line."""
-    if kept.data.value != data_fingerprint(load_cohort(run.cohort)):
-        raise RunFolderError(
-            str(run.plan),
-            "made for other data",
-            "a plan belongs to the cases that it was made for",
-            "delete it, or pass another --out",
-        )
+    require_same_data(run, kept, load_cohort(run.cohort))
+    default = Request()
     wishes = {
         "budget_minutes": request.budget_minutes,
         "seed": request.seed,
@@ -198,6 +195,9 @@ def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
         "model": request.model,
         "guided": request.guided,
         "mode": request.mode,
+        "head": None if request.head == default.head else request.head,
+        "views": None if request.views == default.views else request.views,
+        "accept_leakage": request.accept_leakage or None,
         "weights": str(request.weights.resolve()) if request.weights else None,
         "pretrained": request.pretrained or None,
         "pretrain": None if request.pretrain == "none" else request.pretrain,

@@ -13,7 +13,6 @@ from vitrail.data.augment import preset
 from vitrail.data.cohort import load_cohort
 from vitrail.data.loader import PictureDataset
 from vitrail.data.stacks import dataset_of
-from vitrail.errors import RunFolderError
 from vitrail.models import bundle
 from vitrail.models.zoo import ModelSpec, build
 from vitrail.pipeline import crossvalidation, novelty
@@ -21,7 +20,12 @@ from vitrail.pipeline.augmentation import keep_grids
 from vitrail.pipeline.choices import Plan, read_plan
 from vitrail.pipeline.crossvalidation import Folds
 from vitrail.pipeline.frozen import Frozen, train_frozen
-from vitrail.pipeline.guards import check_learning_rates, check_models
+from vitrail.pipeline.guards import (
+    check_learning_rates,
+    check_models,
+    require_same_data,
+    require_same_plan,
+)
 from vitrail.pipeline.ledger import Result, hash_of, require_run, stage
 from vitrail.pipeline.methods import fit_choices
 from vitrail.pipeline.pretraining import pretrain_first
@@ -30,6 +34,7 @@ from vitrail.records import Case, Cohort, Progress, SplitName, no_progress
 from vitrail.runfolder import RunFolder, read_json
 from vitrail.training import lora
 from vitrail.training.fit import FitResult, FitSettings, fit
+from vitrail.training.order import smallest_pass
 
 _log = logging.getLogger("vitrail")
 _TOLD = ("plan", "epochs", "best_epoch", "metric", "seconds", "parameters", "warnings")
@@ -132,13 +137,15 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     folds = crossvalidation.read(run, cohort, plan=plan)
     work = Work(run, plan, cohort, folds)
     wanted = list(trainings(run, plan, classes=len(cohort.classes)))
-    _refuse_other(wanted, plan)
+    require_same_plan((one.folder for one in wanted), plan)
     check_learning_rates(plan)
     missing = [one for one in wanted if not (one.folder / bundle.DESCRIPTION).exists()]
     specs = {
         one.name: one.spec for one in missing if one.name == "cnn" or not plan.pretrained.value
     }
-    check_models(specs.values(), batch_size=plan.batch_size.value)
+    check_models(specs.values(), least=_smallest_pass(plan, folds))
+    if missing:
+        require_same_data(run, plan, cohort)
     return stage(
         "train",
         run,
@@ -149,23 +156,11 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     )
 
 
-def _refuse_other(wanted: list[Training], plan: Plan) -> None:
-    """Refuse a folder whose finished models another plan made."""
-    for training in wanted:
-        description = training.folder / bundle.DESCRIPTION
-        if description.exists() and _plan_of(description) != plan.fingerprint():
-            raise RunFolderError(
-                str(training.folder),
-                "trained under another plan than plan.yaml says now",
-                "a run folder keeps one plan once training has begun",
-                "undo the edit, delete the folder models, or start a new run with another --out",
-            )
-
-
-def _plan_of(description: Path) -> str:
-    """Return the fingerprint of the plan that a finished model was trained under."""
-    content = read_json(description)
-    return str(content["extra"].get("plan", "")) if isinstance(content, dict) else ""
+def _smallest_pass(plan: Plan, folds: Folds) -> int:
+    """Count the cases of the smallest pass in any fold."""
+    counts = [list(fold.values()).count("train") for fold in folds.each]
+    batch_size, passes = plan.batch_size.value, plan.accumulation.value
+    return min(smallest_pass(max(1, count), batch_size, passes=passes) for count in counts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

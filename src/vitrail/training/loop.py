@@ -101,9 +101,7 @@ class Loop(ABC):
         self.running = dict(_NOTHING)
         self.history: list[Row] = []
         self.stepper = self.make_stepper(settings.epochs * self.epoch_steps)
-        self.unfreezing = Unfreezing(
-            self.stepper.model, share=settings.unfreezing, epochs=settings.epochs
-        )
+        self.unfreezing = Unfreezing(self.stepper.model, share=settings.unfreezing)
 
     @abstractmethod
     def make_stepper(self, steps: int) -> Stepper:
@@ -175,7 +173,10 @@ class Loop(ABC):
         self.stepper.restore(state)
         for name in self.kept:
             setattr(self, name, state[name])
+        if self.settings.most_minutes is None:
+            self.epochs = self.settings.epochs  # waived, where a limit had cut them short
         self.stepper.steps = self.epochs * self.epoch_steps
+        self.write_log()  # a kill may have come between the checkpoint and its line
         if not self.finished():
             _log.info("going on after step %d of %d", self.steps_done, self.stepper.steps)
 
@@ -194,7 +195,7 @@ class Loop(ABC):
             weights=self.draw_by,
         )[self.batches_done :]
         items = self.items(plan)
-        self.unfreezing.begin(self.epochs_done)
+        self.unfreezing.begin(self.epochs_done, epochs=self.epochs)
         self.stepper.wrapped.train()
         every = self.settings.checkpoint_steps
         for indices in plan:

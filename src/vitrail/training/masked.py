@@ -153,6 +153,10 @@ class MaskedAutoencoder(nn.Module):
         errors = (filled.float() - targets).square().mean(dim=2)
         return (errors * hidden).sum(dim=1) / hidden.sum(dim=1)
 
+    def no_weight_decay(self) -> set[str]:
+        """Name the encoder's embeddings, as timm's models do for its optimizers."""
+        return {f"encoder.{name}" for name in self.encoder.no_weight_decay()}
+
     def encode(
         self,
         images: Float[Tensor, "batch channel height width"],

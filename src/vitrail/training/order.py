@@ -51,6 +51,16 @@ def batches(
     return [part.tolist() for part in order.tensor_split(steps)]
 
 
+def smallest_pass(cases: int, batch_size: int, *, passes: int) -> int:
+    """Count the cases of the smallest pass that a batch of an epoch is cut into.
+
+    Example:
+        >>> [smallest_pass(cases, 2, passes=1) for cases in (4, 5)]
+        [2, 1]
+    """
+    return cases // -(-cases // batch_size) // passes
+
+
 def class_weights(labels: Labels, num_classes: int) -> Float[np.ndarray, " class"]:
     """Weigh each class inversely to its size, so that the mean weight of the cases is one.
 

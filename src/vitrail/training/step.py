@@ -90,7 +90,7 @@ class Stepper:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.passes, self.skipped = state["passes"], state["skipped"]
+        self.passes, self.skipped = max(self.passes, state["passes"]), state["skipped"]
 
     def step(self, images: Tensor, labels: Tensor, *, names: list[str], number: int) -> float:
         """Take one step and return the loss; cut the batch smaller if memory runs out.
@@ -130,7 +130,10 @@ class Stepper:
     def _backward(self, images: Tensor, targets: Tensor, *, of: int) -> float:
         """Add up the gradients of the parts of one batch of ``of`` cases over all processes."""
         total = torch.zeros((), device=images.device)
-        for part, aim in zip(images.chunk(self.passes), targets.chunk(self.passes), strict=True):
+        # Of several processes one may have a case more; all of them take as many passes.
+        passes = min(self.passes, of // self.accelerator.num_processes)
+        parts = zip(images.tensor_split(passes), targets.tensor_split(passes), strict=True)
+        for part, aim in parts:
             with torch.autocast(part.device.type, self.half, enabled=self.half is not None):
                 outputs = self.wrapped(part)
             losses = self.objective.losses(outputs, aim)
@@ -156,6 +159,7 @@ class Stepper:
                 decay = min(self.settings.ema_decay, (1 + number) / (10 + number))
                 follow(self.average, self.model, decay=decay)
             return
+        self.scaler.update()  # it takes no second gradient before
         self.skipped += 1
         cases = ", ".join(names)
         _log.warning("step %d skipped: loss %s, gradient %s; cases %s", number, loss, norm, cases)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from vitrail.errors import InputError
-from vitrail.training.order import class_counts, class_weights
+from vitrail.training.order import class_counts, class_weights, smallest_pass
 from vitrail.training.predict import device_of
 from vitrail.training.settings import FitSettings
 
@@ -66,12 +66,14 @@ def num_classes_of(model: nn.Module, train: Dataset[Any], *, settings: FitSettin
     Raises:
         InputError: If they do not.
     """
-    if size(train) < 2 or (settings.batch_size < 2 and _has_batch_norm(model)):
+    cases = size(train)
+    least = smallest_pass(cases, settings.batch_size, passes=settings.accumulation) if cases else 0
+    if cases < 2 or (least < 2 and _has_batch_norm(model)):
         raise InputError(
             "batch_size",
-            f"{min(size(train), settings.batch_size)} case a step",
-            "there must be two training cases, and two a step for batch normalization",
-            "choose a larger batch, or more cases",
+            f"{settings.batch_size} in {settings.accumulation} passes, of {cases} cases",
+            "there must be two training cases, and two a pass for batch normalization",
+            "choose a batch of three or more, fewer passes (accumulation), or more cases",
         )
     image = cast("Tensor", train[0][0])
     model.eval()

@@ -15,7 +15,6 @@ class Unfreezing:
     Args:
         model: A timm model: it knows the order of its layers.
         share: Of all epochs, after which every layer is trained; 0 trains all from the first.
-        epochs: Of the whole training.
 
     Raises:
         InputError: If the model does not know the order of its layers.
@@ -27,8 +26,8 @@ class Unfreezing:
         The layers are set free at even distances over a share of the epochs, not one an epoch.
     """
 
-    def __init__(self, model: nn.Module, *, share: float, epochs: int) -> None:
-        self.span = share * epochs
+    def __init__(self, model: nn.Module, *, share: float) -> None:
+        self.share = share
         self.layers: list[tuple[nn.Parameter, int]] = []
         if not share:
             return
@@ -47,11 +46,11 @@ class Unfreezing:
             if parameter.requires_grad
         ]
 
-    def begin(self, epoch: int) -> None:
-        """Let rest, or set free, what an epoch (from 0) asks for."""
+    def begin(self, epoch: int, *, epochs: int) -> None:
+        """Let rest, or set free, what an epoch (from 0) of so many asks for."""
         if not self.layers:
             return
         last = max(layer for _, layer in self.layers)
-        first = round(last * (1 - min(1.0, epoch / self.span)))
+        first = round(last * (1 - min(1.0, epoch / (self.share * epochs))))
         for parameter, layer in self.layers:
             parameter.requires_grad = layer >= first
