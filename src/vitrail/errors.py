@@ -14,11 +14,13 @@
     ├── RunFolderError (OSError)           a run folder lacks something or is another plan's
     ├── CaptureError (RuntimeError)        a forward pass could not be recorded
     ├── TrainingError (RuntimeError)       training cannot go on
+    │   └── StoppedError                   a signal stopped it; the argument is the signal's name
     ├── NumericalError (ArithmeticError)   NaN or infinity where a number is needed
     └── MissingExtraError (ImportError)    an optional library is not installed
 
 Every message has the same four parts: the argument (or file), what came, the rule, the remedy.
-The command line prints it alone, without a traceback, and exits with status 2.
+The command line prints it alone, without a traceback, and exits with status 2; where a signal
+stopped it, with 128 and the signal's number.
 """
 
 
@@ -94,6 +96,10 @@ class CaptureError(VitrailError, RuntimeError):
 
 class TrainingError(VitrailError, RuntimeError):
     """Training cannot go on."""
+
+
+class StoppedError(TrainingError):
+    """A signal stopped a training; ``argument`` is the signal's name."""
 
 
 class NumericalError(VitrailError, ArithmeticError):

@@ -29,6 +29,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from errno import EACCES, EAGAIN
+from fcntl import LOCK_EX, LOCK_NB, lockf
 from hashlib import sha256
 from io import BufferedRandom
 from pathlib import Path
@@ -248,6 +250,32 @@ def writing_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in a folder; the end of this one, a kill too, frees it.
+
+    Raises:
+        RunFolderError: If another one is working in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with path.open("w") as lock:
+        try:
+            lockf(lock, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            if error.errno in (EACCES, EAGAIN):  # else the file system has no locks
+                raise RunFolderError(
+                    str(folder),
+                    "another process is working in it",
+                    "one command at a time writes a folder",
+                    "wait until it ends, or stop it; then run the same command again",
+                ) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vitrail.errors import VitrailError
+from vitrail.errors import StoppedError, VitrailError
 from vitrail.runfolder import RunFolder
 
 Show = Callable[[Mapping[str, Any]], None]
@@ -57,7 +58,9 @@ def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[
     )
     try:
         with ExitStack() as shown:
-            bars = shown.enter_context(Progress(*columns, console=console))
+            # The time left is told from all of a bar's steps: one may take longer than rich's 30 s.
+            progress = Progress(*columns, console=console, speed_estimate_period=24 * 3600)
+            bars = shown.enter_context(progress)
 
             def show(result: Mapping[str, Any]) -> None:
                 shown.close()  # bars that are still drawn would take what is printed
@@ -65,10 +68,14 @@ def speaking(*, as_json: bool, debug: bool, out: Path | None) -> Iterator[tuple[
                     _print(result, as_json=as_json)
 
             yield Bars(bars), show
+    except StoppedError as error:
+        stopped_by = signal.Signals[error.argument]
+        raise _failure(str(error), debug=debug, status=128 + stopped_by) from error
     except VitrailError as error:
         raise _failure(str(error), debug=debug) from error
     except KeyboardInterrupt as error:
-        raise _failure(_interrupted(out), debug=debug) from error
+        message = _interrupted(out)
+        raise _failure(message, debug=debug, status=128 + signal.SIGINT) from error
     except Exception as error:  # a fault of ours: one message instead of a page of frames
         raise _failure(_unforeseen(error), debug=debug) from error
     finally:
@@ -84,21 +91,26 @@ def _print(result: Mapping[str, Any], *, as_json: bool) -> None:
         typer.echo("\n".join(result["summary"]))
 
 
-def _failure(message: str, *, debug: bool) -> typer.Exit:
-    """Print one message (and the traceback if asked) and return the exit with status 2."""
+def _failure(message: str, *, debug: bool, status: int = 2) -> typer.Exit:
+    """Print one message (and the traceback if asked) and return the exit with its status."""
     if debug:
         typer.echo(traceback.format_exc(), err=True)
     typer.echo(f"vitrail: {message}", err=True)
-    return typer.Exit(2)
+    return typer.Exit(status)
 
 
 def _unforeseen(error: Exception) -> str:
-    """Say what no check foresaw: a full disk, or a fault."""
+    """Say what no check foresaw: a full disk, a lack of rights, or a fault."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"{error.filename or 'a file'}: {error.strerror}; a file is written whole or not at "
             "all, and nothing finished is lost; make room on the disk and run the same command "
             "again: it goes on from there"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"{error.filename or 'a file'}: {error.strerror}; pictures are read, and what a "
+            "command makes is written; change the permissions, or write to another folder"
         )
     return (
         f"{type(error).__name__}: {error}; this is not a mistake of yours but a fault; nothing "

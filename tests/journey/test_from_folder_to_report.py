@@ -1,6 +1,7 @@
 """The main job, through the command line, on toys: files in, a report out, resumed, and used."""
 
 import json
+import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -104,9 +105,39 @@ def test_a_plan_edited_after_the_training_is_refused_and_nothing_is_lost(run, re
     assert (run.model("vit") / "model.safetensors").exists()
 
 
-def test_another_wish_on_the_command_line_than_the_plan_says_is_refused(run, pictures, refused):
-    said = refused("run", pictures, "--out", run.root, "--seed", "9")
-    assert "it says seed: 0, the command line says 9" in said
+@pytest.mark.parametrize("verb", ["evaluate", "explain", "bench"])
+def test_models_are_not_shown_what_another_plan_makes_of_pictures(run, refused, verb):
+    plan = yaml.safe_load(run.plan.read_text())
+    plan["mean"]["value"] = [0.9]
+    run.plan.write_text(yaml.safe_dump(plan))
+    predictions = run.predictions.read_text()
+    assert "trained under another plan" in refused(verb, run.root)
+    assert run.predictions.read_text() == predictions
+
+
+def test_pictures_that_changed_since_the_plan_are_not_trained_on(run, pictures, tmp_path, refused):
+    changed = shutil.copytree(pictures, tmp_path / "changed")
+    companion = run.cohort.with_suffix(".json")
+    write_json(companion, {**read_json(companion), "root": str(changed)})
+    Image.effect_noise((64, 64), 60).save(changed / "left" / "002.png")
+    shutil.rmtree(run.model("cnn"))
+    assert "made for other data than" in refused("train", run.root)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--seed", "9"), "it says seed: 0, the command line says 9"),
+        (("--head", "knn"), "it says head: linear, the command line says knn"),
+        (("--views", "5"), "it says views: 1, the command line says 5"),
+        (("--hold-out-site", "Ulm"), "it holds out others than --hold-out-site asks for (Ulm)"),
+        (("--hold-out-sites",), "it holds out others than --hold-out-sites asks for"),
+    ],
+)
+def test_another_wish_on_the_command_line_than_the_plan_says_is_refused(
+    run, pictures, refused, words, said
+):
+    assert said in refused("run", pictures, "--out", run.root, *words)
 
 
 def test_predict_labels_new_pictures_and_leaves_out_the_broken_one(run, pictures, succeed):

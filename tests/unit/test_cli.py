@@ -2,10 +2,14 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+
+from vitrail.errors import StoppedError
+from vitrail.terminal import speaking
 
 VERBS = (
     "inspect", "plan", "train", "evaluate", "explain", "report", "compare", "predict",
@@ -86,7 +90,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch, invoke
         for number in range(2):
             _picture(tmp_path / "data" / name / f"{number}.png")
     done = invoke("run", tmp_path / "data", "--out", tmp_path / "run")
-    assert done.exit_code == 2
+    assert done.exit_code == 130
     assert "Ctrl-C" in done.stderr
     assert "run the same command again to go on" in done.stderr
     assert done.stdout == ""
@@ -116,6 +120,43 @@ def test_a_full_disk_is_said_to_be_full(monkeypatch, invoke):
     assert "run/predictions.csv: No space left on device" in said
     assert "make room on the disk and run the same command again" in said
     assert "fault" not in said
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_training_that_a_signal_stopped_ends_with_the_signals_status(
+    monkeypatch, invoke, name, status
+):
+    def stopped(*_, **__):
+        raise StoppedError(name, "the training stopped in epoch 1 of 2", "saved", "go on")
+
+    monkeypatch.setattr("vitrail.pipeline.doctor.slow", stopped)
+    done = invoke("doctor")
+    assert done.exit_code == status
+    assert f"{name}: the training stopped" in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_must_not_be_written_is_no_fault_of_ours(monkeypatch, invoke, number):
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number), "run/audit.json")
+
+    monkeypatch.setattr("vitrail.pipeline.doctor.slow", refused)
+    done = invoke("doctor")
+    assert done.exit_code == 2
+    said = " ".join(done.stderr.split())
+    assert f"run/audit.json: {os.strerror(number)}" in said
+    assert "change the permissions, or write to another folder" in said
+    assert "fault" not in said
+
+
+def test_the_time_left_is_told_of_steps_of_any_length(monkeypatch):
+    clock = iter(range(0, 10**6, 60))  # a minute passes each time that it is read
+    monkeypatch.setattr("rich.console.monotonic", lambda: next(clock))
+    with speaking(as_json=False, debug=False, out=None) as (bars, _):
+        for done in range(1, 4):
+            bars("tune", done=done, total=9)
+        (task,) = bars._bars.tasks
+        assert task.time_remaining is not None
 
 
 def _picture(path):

@@ -64,11 +64,10 @@ def plan(
 def train(run: Run, *, as_json: AsJson = False, debug: Debug = False) -> None:
     """Train the transformer, and a CNN of like cost beside it.
 
-    Reads plan.yaml, cohort.csv and split.csv. Writes models/ (weights, curves, checkpoints) and
-    predictions.csv. The best epoch is chosen by validation, never by test. Stop it any time with
-    Ctrl-C; the same command goes on at the newest checkpoint. Where the plan names a network under
-    `guided` (`--model guided`), the guided classifier is trained behind the two, as by `vitrail
-    guided`.
+    Reads plan.yaml, cohort.csv and split.csv. Writes models/ (weights, curves, checkpoints). The
+    best epoch is chosen by validation, never by test. Stop it any time with Ctrl-C; the same
+    command goes on at the newest checkpoint. Where the plan names a network under `guided`
+    (`--model guided`), the guided classifier is trained behind the two, as by `vitrail guided`.
 
     Example: `vitrail train run1`
     """

@@ -80,9 +80,8 @@ def explain(
     require_same_plan((part.folder for part in parts), plan)
     training = _training(run, cohort, folds=folds, plan=plan)
     described = [run.require(part.folder / bundle.DESCRIPTION, "train") for part in parts]
-    chosen = plan.explanation.value
-    method = method or chosen
-    shown = None if method == chosen else method
+    shown = None if method == plan.explanation.value else method
+    method = method or plan.explanation.value
     wanted = [
         maps for part in parts for maps in _wanted(part, predictions, method=method, folder=shown)
     ]

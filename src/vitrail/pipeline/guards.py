@@ -10,7 +10,7 @@ from vitrail.models.zoo import ModelSpec, normalizes_over_batch
 from vitrail.pipeline.choices import Plan
 from vitrail.pipeline.facts import data_fingerprint
 from vitrail.records import Cohort
-from vitrail.runfolder import RunFolder, read_json
+from vitrail.runfolder import read_json
 
 _log = logging.getLogger("vitrail")
 
@@ -115,7 +115,7 @@ def _plan_of(description: Path) -> str:
     return str(content["extra"].get("plan", "")) if isinstance(content, dict) else ""
 
 
-def require_same_data(run: RunFolder, plan: Plan, cohort: Cohort) -> None:
+def require_same_data(plan: Plan, cohort: Cohort) -> None:
     """Refuse a plan that was made for other pictures.
 
     Raises:
@@ -123,7 +123,7 @@ def require_same_data(run: RunFolder, plan: Plan, cohort: Cohort) -> None:
     """
     if plan.data.value != data_fingerprint(cohort):
         raise RunFolderError(
-            str(run.plan),
+            "plan.yaml",
             f"made for other data than {cohort.root} holds now",
             "a plan belongs to the cases that it was made for",
             "bring the pictures back, or pass another --out",

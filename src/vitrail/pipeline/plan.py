@@ -185,7 +185,7 @@ def _attends(spec: ModelSpec) -> bool:
 
 def _refuse_other(run: RunFolder, kept: Plan, *, request: Request) -> None:
     """Refuse a plan made for other data, or for other wishes than those on the command line."""
-    require_same_data(run, kept, load_cohort(run.cohort))
+    require_same_data(kept, load_cohort(run.cohort))
     default = Request()
     wishes = {
         "budget_minutes": request.budget_minutes,

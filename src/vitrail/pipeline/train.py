@@ -145,7 +145,7 @@ def train(run: RunFolder, *, command: str = "", progress: Progress = no_progress
     }
     check_models(specs.values(), least=_smallest_pass(plan, folds))
     if missing:
-        require_same_data(run, plan, cohort)
+        require_same_data(plan, cohort)
     return stage(
         "train",
         run,

@@ -50,7 +50,8 @@ def save_checkpoint(folder: Path, *, step: int, state: dict[str, Any]) -> None:
             str(folder),
             f"the checkpoint of step {step} could not be written ({refused.strerror or refused})",
             "a checkpoint is written whole or not at all; the state before it is kept",
-            "make room on the disk and run the same command again: it goes on from there",
+            "make room on the disk, or give the right to write, and run the same command again: it "
+            "goes on from there",
         ) from error
     for old in _newest_first(folder)[KEPT:]:
         old.unlink()

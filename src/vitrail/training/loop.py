@@ -12,6 +12,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
@@ -24,9 +25,9 @@ from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vitrail.errors import InputError, RunFolderError, TrainingError
+from vitrail.errors import InputError, RunFolderError, StoppedError, TrainingError
 from vitrail.records import Progress
-from vitrail.runfolder import write_text
+from vitrail.runfolder import alone_in, write_text
 from vitrail.training.checkpoint import load_checkpoint, save_checkpoint
 from vitrail.training.interrupt import StopRequest
 from vitrail.training.memory import available, estimate, passes_that_fit
@@ -125,25 +126,35 @@ class Loop(ABC):
             passes=stepper.passes,
             free=available(self.accelerator.device),
         )
-        self.resume()
-        while not self.finished():
-            try:
-                self.epoch(stop, progress)
-            except (RuntimeError, ConnectionError, EOFError) as error:
-                if not _has_vanished(error):
-                    raise
-                said = str(error).partition("\n")[0] or type(error).__name__
-                raise TrainingError(
-                    "num_workers",
-                    f"a process that loads pictures vanished ({said})",
-                    "the system ends such processes when memory runs out; the newest checkpoint is "
-                    "kept",
-                    "run the same command again, with workers: 0 in plan.yaml",
-                ) from error
-            numbers = {name: value for name, value in self.history[-1].items() if value is not None}
-            self.accelerator.log(numbers, step=self.epochs_done)
+        leads = self.accelerator.is_main_process
+        with alone_in(self.folder) if leads else nullcontext():
+            self.resume()
+            while not self.finished():
+                self.whole_epoch(stop, progress)
         for tracker in self.accelerator.trackers:  # end_training would part the processes as well
             tracker.finish()
+
+    def whole_epoch(self, stop: StopRequest, progress: Progress) -> None:
+        """Train an epoch, and tell the trackers of it.
+
+        Raises:
+            TrainingError: If a process that loads pictures is no more.
+        """
+        try:
+            self.epoch(stop, progress)
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if not _has_vanished(error):
+                raise
+            said = str(error).partition("\n")[0] or type(error).__name__
+            raise TrainingError(
+                "num_workers",
+                f"a process that loads pictures vanished ({said})",
+                "the system ends such processes when memory runs out; the newest checkpoint is "
+                "kept",
+                "run the same command again, with workers: 0 in plan.yaml",
+            ) from error
+        numbers = {name: value for name, value in self.history[-1].items() if value is not None}
+        self.accelerator.log(numbers, step=self.epochs_done)
 
     def save(self) -> None:
         """Publish a checkpoint."""
@@ -203,7 +214,7 @@ class Loop(ABC):
             done, total = self.steps_done, self.stepper.steps
             progress(self.stage, done=done, total=total, note=f"loss {loss:.3f}")
             if self.anyone(stop):
-                self.stop(stop.name or "another process's signal")
+                self.stop(stop.name or "SIGTERM")  # else it was another process's
             if every and self.batches_done % every == 0 and self.batches_done < self.epoch_steps:
                 self.save()
         self.close_epoch()
@@ -325,9 +336,9 @@ class Loop(ABC):
     def stop(self, signal_name: str) -> NoReturn:
         """Save and end, saying how to go on."""
         self.save()
-        raise TrainingError(
-            "training",
-            f"stopped by {signal_name} in epoch {self.epochs_done + 1} of {self.epochs}",
+        raise StoppedError(
+            signal_name,
+            f"the training stopped in epoch {self.epochs_done + 1} of {self.epochs}",
             f"the state after step {self.batches_done} of {self.epoch_steps} is saved",
             "run the same command again to go on from there",
         )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from vitrail.errors import PlanError
 from vitrail.pipeline.modes import SMALL, choose_mode
 from vitrail.pipeline.request import Machine, Request
 
@@ -29,6 +30,14 @@ def test_the_head_alone_is_trained_on_a_cpu_and_on_few_cases(  # noqa: PLR0917
     chosen, why = choose_mode(seen, request, machine=Machine(cores=2, gpu=gpu))
     assert chosen == mode
     assert why
+
+
+@pytest.mark.parametrize(
+    ("wish", "option"), [({"head": "knn"}, "--head"), ({"views": 5}, "--views")]
+)
+def test_what_only_a_head_makes_use_of_is_refused_in_other_modes(facts, wish, option):
+    with pytest.raises(PlanError, match=f"^{option}: in mode scratch; .*pass --mode head"):
+        choose_mode(facts, Request(**wish), machine=Machine(cores=2, gpu=None))
 
 
 @pytest.mark.parametrize("mode", ["head", "finetune"])

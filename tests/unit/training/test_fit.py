@@ -15,7 +15,13 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from vitrail.errors import InputError, NumericalError, RunFolderError, TrainingError
+from vitrail.errors import (
+    InputError,
+    NumericalError,
+    RunFolderError,
+    StoppedError,
+    TrainingError,
+)
 from vitrail.training import loop
 from vitrail.training.checkpoint import save_checkpoint
 from vitrail.training.fit import FitSettings, fit, predict, seconds_a_step
@@ -111,6 +117,67 @@ def test_a_finished_training_is_not_repeated(tmp_path, toy_model, toy_data):
     again = toy_model()
     fit(again, *toy_data, SETTINGS, folder=tmp_path, progress=Cut(0))
     assert same(weights(model), weights(again))
+
+
+def test_a_kill_before_the_last_line_of_the_log_loses_no_line(
+    tmp_path, toy_model, toy_data, monkeypatch
+):
+    written = []
+
+    def cut(self):
+        written.append(len(self.history))
+        if written[-1] == SETTINGS.epochs:
+            raise CutOff
+        return write_log(self)
+
+    write_log = Loop.write_log
+    monkeypatch.setattr(Loop, "write_log", cut)
+    with pytest.raises(CutOff):
+        fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path)
+    monkeypatch.undo()
+    result = fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path, progress=Cut(0))
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == result.history
+
+
+def test_more_passes_asked_for_after_a_stop_are_taken(tmp_path, toy_model, toy_data, monkeypatch):
+    settings = replace(SETTINGS, epochs=1, checkpoint_steps=1)
+    with pytest.raises(CutOff):
+        fit(toy_model(), *toy_data, settings, folder=tmp_path, progress=Cut(2))
+    taken = set()
+    backward = Stepper._backward
+
+    def watched(self, *arguments, **named):
+        taken.add(self.passes)
+        return backward(self, *arguments, **named)
+
+    monkeypatch.setattr(Stepper, "_backward", watched)
+    fit(toy_model(), *toy_data, replace(settings, accumulation=4), folder=tmp_path)
+    assert taken == {4}
+
+
+HELD = """
+import sys
+from pathlib import Path
+from vitrail.runfolder import alone_in
+
+with alone_in(Path(sys.argv[1])):
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_on_one_training_is_refused_until_the_first_is_killed(
+    tmp_path, toy_model, toy_data
+):
+    command = [sys.executable, "-c", HELD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"there\n"
+        with pytest.raises(RunFolderError, match="another process is working in it"):
+            fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path)
+        other.kill()
+    fit(toy_model(), *toy_data, replace(SETTINGS, epochs=1), folder=tmp_path)
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, toy_model, toy_data, caplog):
@@ -210,7 +277,8 @@ def test_a_signal_stops_after_the_step_and_says_how_to_go_on(tmp_path, toy_model
     fit(whole, *toy_data, SETTINGS, folder=tmp_path / "whole")
     model = toy_model()
     handler = signal.getsignal(number)
-    with pytest.raises(TrainingError, match=r"step 3 of 6 is saved; run the same command again"):
+    said = rf"^{number.name}: .*step 3 of 6 is saved; run the same command again"
+    with pytest.raises(StoppedError, match=said):
         fit(model, *toy_data, SETTINGS, folder=tmp_path / "cut", progress=interrupt)
     assert signal.getsignal(number) is handler
     model = toy_model()
@@ -239,6 +307,20 @@ def test_one_bad_batch_is_skipped_and_named(tmp_path, toy_model, toy_data, caplo
     (message,) = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
     assert "5" in message.partition("cases ")[2].split(", ")
     assert all(value.isfinite().all() for value in weights(model).values())
+
+
+def test_bad_batches_are_skipped_with_scaled_gradients_too(tmp_path, toy_model, toy_data):
+    accelerator = Accelerator(cpu=True)
+    objective = Classification(SETTINGS, num_classes=2)
+    stepper = Stepper(toy_model(), SETTINGS, steps=9, objective=objective, accelerator=accelerator)
+    stepper.scaler = torch.amp.GradScaler("cpu")  # as with fp16 on a GPU
+    images, labels = toy_data[0][:8]
+    names = [str(number) for number in range(8)]
+    for number in range(6):
+        poisoned = torch.full_like(images, float("nan")) if number in (1, 2) else images
+        stepper.step(poisoned, labels, names=names, number=number)
+    assert stepper.skipped == 0
+    assert all(torch.isfinite(value).all() for value in stepper.model.state_dict().values())
 
 
 def test_numbers_that_stay_infinite_end_the_training_with_the_cases(tmp_path, toy_model, toy_data):
@@ -341,6 +423,20 @@ def test_a_machine_slower_than_planned_cuts_the_schedule_short(
     fit(again, *toy_data, settings, folder=tmp_path, progress=Cut(0))  # as it was ended
 
 
+def test_a_limit_that_is_waived_gives_the_epochs_back(
+    tmp_path, toy_model, toy_data, monkeypatch, caplog
+):
+    Slow(monkeypatch)
+    settings = replace(SETTINGS, epochs=9, most_minutes=60.0 + 6 * 2 + 3)
+    with pytest.raises(CutOff):
+        fit(toy_model(), *toy_data, settings, folder=tmp_path, progress=Cut(14))
+    assert "3 epochs in place of 9" in caplog.text
+    waived = replace(settings, most_minutes=None)
+    result = fit(toy_model(), *toy_data, waived, folder=tmp_path)
+    assert len(result.history) == 9
+    assert not any("slower" in warning for warning in result.warnings)
+
+
 @pytest.mark.parametrize("minutes", [None, 60.0 + 6 * 5])
 def test_time_enough_leaves_the_schedule(tmp_path, toy_model, toy_data, monkeypatch, minutes):
     Slow(monkeypatch)
@@ -399,10 +495,15 @@ def test_labels_that_do_not_fit_the_model_are_refused(
         fit(toy_model(), train, toy_data[1], settings, folder=tmp_path)
 
 
-def test_a_batch_of_one_with_batch_normalization_is_refused(tmp_path, toy_data):
+@pytest.mark.parametrize(("cases", "size", "passes"), [(48, 1, 1), (5, 2, 1), (48, 8, 8)])
+def test_a_pass_of_one_case_with_batch_normalization_is_refused(
+    tmp_path, toy_data, cases, size, passes
+):
+    train = TensorDataset(*toy_data[0][:cases])
+    settings = replace(SETTINGS, batch_size=size, accumulation=passes, epochs=1)
     model = nn.Sequential(nn.Conv2d(1, 2, 16), nn.BatchNorm2d(2), nn.Flatten())
-    with pytest.raises(InputError, match="two a step for batch normalization"):
-        fit(model, *toy_data, replace(SETTINGS, batch_size=1), folder=tmp_path)
+    with pytest.raises(InputError, match="two a pass for batch normalization"):
+        fit(model, train, toy_data[1], settings, folder=tmp_path)
 
 
 def test_probabilities_do_not_depend_on_the_batch_size(toy_model, toy_data):

@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 import torch
+from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -146,6 +147,20 @@ def test_a_pretraining_that_is_slower_than_planned_ends_in_its_time_and_says_so(
     assert made.warnings[0] in caplog.text
     again = pretrain(toy_model(), stripes, settings=settings, folder=tmp_path)
     assert again == made  # ended, and said again
+
+
+def test_embeddings_are_not_decayed(toy_model):
+    autoencoder = MaskedAutoencoder(toy_model(), mask_ratio=0.75)
+    optimizer = create_optimizer_v2(autoencoder, opt="adamw", lr=1.0, weight_decay=0.05)
+    name_of = {id(parameter): name for name, parameter in autoencoder.named_parameters()}
+    decayed = {
+        name_of[id(parameter)]
+        for group in optimizer.param_groups
+        if group["weight_decay"]
+        for parameter in group["params"]
+    }
+    assert decayed
+    assert all(name.endswith(".weight") for name in decayed)
 
 
 def test_a_pretrained_encoder_is_then_trained_as_any(tmp_path, toy_model, toy_data, stripes):

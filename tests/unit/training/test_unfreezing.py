@@ -1,14 +1,14 @@
 """The head is trained first, then one layer more after another."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 import torch
 from torch import nn
 
 from vitrail.errors import InputError
-from vitrail.training import lora
+from vitrail.training import loop, lora
 from vitrail.training.fit import FitSettings, fit
 from vitrail.training.unfreezing import Unfreezing
 
@@ -19,10 +19,10 @@ def trained(model):
 
 def test_layers_are_set_free_from_the_head_down(toy_model):
     model = toy_model()
-    unfreezing = Unfreezing(model, share=0.5, epochs=8)
+    unfreezing = Unfreezing(model, share=0.5)
     found = []
     for epoch in range(8):
-        unfreezing.begin(epoch)
+        unfreezing.begin(epoch, epochs=8)
         found.append(trained(model))
     assert found[0] == {"head"}
     assert all(before <= after for before, after in pairwise(found))
@@ -33,7 +33,7 @@ def test_layers_are_set_free_from_the_head_down(toy_model):
 
 def test_every_layer_is_trained_from_the_first_epoch_where_it_is_not_asked_for(toy_model):
     model = toy_model()
-    Unfreezing(model, share=0.0, epochs=8).begin(0)
+    Unfreezing(model, share=0.0).begin(0, epochs=8)
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -44,6 +44,25 @@ def test_resting_layers_do_not_move(tmp_path, toy_model, toy_data):
     fit(model, *toy_data, settings, folder=tmp_path)
     moved = {n for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
     assert moved == {"head.weight", "head.bias"}
+
+
+def test_a_schedule_that_is_cut_short_sets_every_layer_free_all_the_same(
+    tmp_path, toy_model, toy_data, monkeypatch
+):
+    minutes = count(step=60.0)
+    monkeypatch.setattr(loop, "perf_counter", lambda: next(minutes))
+    freed = []
+    begin = Unfreezing.begin
+
+    def watched(self, epoch, *, epochs):
+        begin(self, epoch, epochs=epochs)
+        freed.append(all(parameter.requires_grad for parameter, _ in self.layers))
+
+    monkeypatch.setattr(Unfreezing, "begin", watched)
+    # An epoch of three steps takes six minutes; of twenty epochs layers were to rest for ten.
+    settings = FitSettings(epochs=20, batch_size=16, unfreezing=0.5, most_minutes=33.0)
+    fit(toy_model(), *toy_data, settings, folder=tmp_path)
+    assert freed == [False, False, False, True, True]
 
 
 class CutOff(BaseException):
@@ -76,7 +95,7 @@ def test_a_training_cut_off_while_layers_rest_ends_in_the_same_weights(
 def test_what_rests_for_another_reason_goes_on_resting(toy_model):
     model = toy_model()
     lora.adapt(model, rank=2)
-    Unfreezing(model, share=0.5, epochs=4).begin(3)
+    Unfreezing(model, share=0.5).begin(3, epochs=4)
     assert not model.blocks[0].mlp.fc1.weight.requires_grad
 
 
