@@ -12,7 +12,7 @@ from vitrail.pipeline.analysis import Asked
 from vitrail.pipeline.choices import write_plan
 from vitrail.pipeline.evaluate import evaluate
 from vitrail.records import Case, Cohort, Predictions
-from vitrail.runfolder import RunFolder, read_json, write_json, write_text
+from vitrail.runfolder import RunFolder, read_json, write_json
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ def run(tmp_path, plan, monkeypatch):
     write_plan(run.plan, plan)
     write_json(run.audit, {"shortcuts": []})
     for name in ("vit", "cnn"):
-        write_text(run.model(name) / bundle.DESCRIPTION, "{}")
+        about = {"extra": {"plan": plan.fingerprint()}}
+        write_json(run.model(name) / bundle.DESCRIPTION, about)
     said = [_said(cases, split, model=m, part=p) for m in ("vit", "cnn") for p in parts[1:]]
     asked = []
     monkeypatch.setattr(module, "_predictions", lambda *_, **__: asked.append(1) or said)
