@@ -30,13 +30,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EACCES, EAGAIN
-from fcntl import LOCK_EX, LOCK_NB, lockf
 from hashlib import sha256
 from io import BufferedRandom
 from pathlib import Path
 from urllib.parse import quote
 
 from vitrail.errors import RunFolderError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 _LONGEST_NAME = 160
 
@@ -256,14 +260,19 @@ def writing_folder(path: Path) -> Iterator[Path]:
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes from working in a folder; the end of this one, a kill too, frees it.
 
+    Nobody is kept out where the system or the file system has no POSIX locks (Windows).
+
     Raises:
         RunFolderError: If another one is working in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
     path = folder / ".lock"
     with path.open("w") as lock:
         try:
-            lockf(lock, LOCK_EX | LOCK_NB)
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (EACCES, EAGAIN):  # else the file system has no locks
                 raise RunFolderError(
