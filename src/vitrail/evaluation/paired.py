@@ -17,7 +17,7 @@ from vitrail.metrics.comparison import (
     mcnemar_test,
     sentence,
 )
-from vitrail.metrics.interval import Draws, bootstrap_interval, mean_draws
+from vitrail.metrics.interval import LEVEL, Draws, bootstrap_interval, mean_draws
 from vitrail.records import Comparison
 
 MAJORITY = "majority class"
@@ -36,11 +36,22 @@ def compare_models(level: Level) -> list[Comparison]:
     runs = level.runs.get(level.compared, ())
     models = by_model(runs)
     return [
-        replace(pair, p_value_holm=adjusted)
+        pair
         for metric in COMPARED
-        for pairs in [[_pair(level, names, metric=metric) for names in combinations(models, 2)]]
-        for pair, adjusted in zip(pairs, holm([pair.p_value for pair in pairs]), strict=True)
+        for pair in _adjusted(
+            [_pair(level, names, metric=metric) for names in combinations(models, 2)]
+        )
     ]
+
+
+def _adjusted(pairs: Sequence[Comparison]) -> list[Comparison]:
+    """Add Holm's p-values; what they take back is taken back in the sentence, too."""
+    found = []
+    for pair, p_value in zip(pairs, holm([pair.p_value for pair in pairs]), strict=True):
+        lost = len(pairs) > 1 and p_value >= 1 - LEVEL and not pair.low <= 0 <= pair.high
+        words = f", but not after Holm's correction for {len(pairs)} pairs" if lost else ""
+        found.append(replace(pair, p_value_holm=p_value, sentence=pair.sentence + words))
+    return found
 
 
 def compare_with_majority(level: Level, majority: int) -> list[Comparison]:
@@ -78,8 +89,12 @@ def _pair(level: Level, names: tuple[str, str], *, metric: str) -> Comparison:
 def difference_between(
     names: tuple[str, str], difference: Draws, *, metric: str, how: Resampling
 ) -> Comparison:
-    """Say by the paired bootstrap how two models differ."""
-    low, high, kind = bootstrap_interval(difference)
+    """Say by the paired bootstrap how two models differ.
+
+    By the percentile interval, which is what the p-value inverts: BCa's bias correction takes
+    chance for bias in differences of average precision, and names a better model too often.
+    """
+    low, high, kind = bootstrap_interval(replace(difference, jackknife=np.empty(0)))
     if difference.is_constant and difference.value == 0 and difference.num_clusters > 1:
         low = high = 0.0
     return Comparison(

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from vitrail.explain import capture
+from vitrail.faithfulness.contrast import rank_correlation
 
 Maps = Float[np.ndarray, "class case row column"]
 
@@ -75,10 +75,8 @@ def _rolled(
 def recognize(maps: Maps, mistakes: Mapping[str, Maps]) -> str:
     """Name the known wrong code that ranks the patches just as these maps do, empty if none."""
     for name, wrong in mistakes.items():
-        same = [
-            spearmanr(one.ravel(), two.ravel()).statistic
-            for one, two in zip(maps[0], wrong[0], strict=True)
-        ]
-        if float(np.median(same)) > _SAME_MAP:
+        same = rank_correlation(maps[0], wrong[0])
+        known = same[np.isfinite(same)]
+        if len(known) and float(np.median(known)) > _SAME_MAP:
             return name
     return ""

@@ -57,7 +57,7 @@ def stability(
     Source: yeh2019infidelity, definition 3 (max-sensitivity).
 
     Differs: the paper samples a ball of noise; here shifts and a flip, which a picture undergoes in
-        practice, stand beside one draw of noise.
+        practice, stand beside one draw of noise. Changes are relative to the map's own norm.
     """
     if original is None:
         original = method(model, images, targets=targets)

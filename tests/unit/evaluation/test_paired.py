@@ -51,6 +51,21 @@ def test_a_difference_that_no_resample_changes_has_no_interval(predict, alone):
     assert area.sentence == "vit against coin, ROC AUC: +0.500; no interval can be stated"
 
 
+def test_the_interval_of_a_difference_and_its_p_value_say_the_same(predict, alone):
+    blocks = [replace(predict(seed=s, skill=0.5 + s / 2), model=f"m{s}", seed=0) for s in range(5)]
+    found = evaluate(blocks, clusters=alone(blocks), unit="patient", resamples=999)
+    known = [pair for pair in found.comparisons if np.isfinite(pair.p_value)]
+    sure = [pair for pair in known if pair.p_value < 0.05]
+    assert 0 < len(sure) < len(known)
+    assert [pair for pair in known if not pair.low <= 0 <= pair.high] == sure
+    assert all("percentile" in pair.method for pair in known)
+    kept = [pair for pair in sure if pair.p_value_holm < 0.05]
+    assert 0 < len(kept) < len(sure)
+    words = "but not after Holm's correction for 10 pairs"
+    assert [pair for pair in sure if words not in pair.sentence] == kept
+    assert not [pair for pair in known if words in pair.sentence and pair not in sure]
+
+
 def test_the_majority_class_is_that_of_the_training_cases(blocks, alone):
     plan = AnalysisPlan(training_counts={"clear": 10, "nodule": 90})
     found = evaluate(blocks[:1], clusters=alone(blocks), unit="patient", plan=plan, resamples=50)

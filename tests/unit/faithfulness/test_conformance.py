@@ -89,6 +89,15 @@ def test_a_known_mistake_is_recognized_by_name_whatever_its_scale(model, picture
     assert recognize(np.random.default_rng(0).random((4, 40, 8, 8)), mistakes) == ""
 
 
+def test_constant_maps_neither_hide_a_known_mistake_nor_are_one(model, pictures):
+    mistakes = known_mistakes(model, pictures.images)
+    name, maps = next(iter(mistakes.items()))
+    blank = maps.copy()
+    blank[:, 0] = 0
+    assert recognize(blank, mistakes) == name
+    assert recognize(np.zeros_like(maps), mistakes) == ""
+
+
 def test_anyones_explainer_is_called_for_each_class(model, pictures):
     def brightness(network, images, motif):
         return torch.nn.functional.avg_pool2d(images[:, 0], PATCH_PX) + motif
