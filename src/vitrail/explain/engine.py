@@ -12,8 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.errors import InputError, MethodError, VitrailError
-from vitrail.explain.anatomy import Anatomy, image_size, patch_size
-from vitrail.explain.anatomy import anatomy as find_anatomy
+from vitrail.explain.anatomy import Anatomy, image_size
 from vitrail.explain.attribution import Attribution
 from vitrail.explain.batches import in_batches, is_out_of_memory
 from vitrail.explain.registry import Method, Scores, find_method
@@ -93,9 +92,9 @@ def explain(
     generator = given if isinstance(given, torch.Generator) else None
     with _size_refused(model, images):
         parts = in_batches(run, len(images), generator=generator)
-    scores = _joined([scores for scores, _ in parts])
+        scores = _joined([scores for scores, _ in parts])
+        tensors = _on_grid(scores, whole)
     known = [one.classes for _, one in parts if chosen.class_specific and one.classes is not None]
-    tensors = _on_grid(scores, model, images=images, layout=anatomy)
     if known:
         tensors["classes"] = torch.cat(known, dim=1)
     if not every:
@@ -241,26 +240,28 @@ def _as_input(model: nn.Module, images: Tensor) -> Float[Tensor, "batch channel 
         raise InputError(
             "images", f"{tuple(images.shape)}", "there must be at least one", "pass a batch"
         )
-    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
-    if first is not None and first.in_channels != images.shape[1]:
-        raise InputError(
-            "images",
-            f"{images.shape[1]} channels",
-            f"the model takes {first.in_channels}",
-            "repeat or drop channels as in training",
-        )
     parameter = next(model.parameters(), images)
     return images.detach().to(parameter.device, parameter.dtype)
 
 
 @contextmanager
 def _size_refused(model: nn.Module, images: Tensor) -> Iterator[None]:
-    """Say it in our words where a model refuses images of another size than its own."""
+    """Say it in our words where a model refuses images of another shape than its own."""
     try:
         yield
     except (AssertionError, RuntimeError, ValueError) as error:
+        if isinstance(error, VitrailError) or is_out_of_memory(error):
+            raise
+        first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
+        if first is not None and first.in_channels != images.shape[1]:
+            raise InputError(
+                "images",
+                f"{images.shape[1]} channels",
+                f"the model takes {first.in_channels}",
+                "repeat or drop channels as in training",
+            ) from error
         own, came = image_size(model), (images.shape[-2], images.shape[-1])
-        if isinstance(error, VitrailError) or own in {None, came} or is_out_of_memory(error):
+        if own in {None, came}:
             raise
         raise InputError(
             "images",
@@ -282,23 +283,21 @@ def _joined(parts: list[Scores]) -> Scores:
     return Scores(**joined)
 
 
-def _on_grid(
-    scores: Scores, model: nn.Module, *, images: Tensor, layout: Anatomy | None
-) -> dict[str, Any]:
+def _on_grid(scores: Scores, request: Request) -> dict[str, Any]:
     """Return ``values`` on the patch grid, with what else the method found."""
     found: dict[str, Any] = {}
     if scores.residual is not None:
         found["residual"] = scores.residual.detach()
     if scores.tokens is not None:
         tokens = scores.tokens.detach()
-        layout = layout or find_anatomy(model, images)
+        layout = request.anatomy()
         prefix = layout.num_prefix_tokens
         found["prefix"] = tokens[..., :prefix]
         found["values"] = tokens[..., prefix:].reshape(*tokens.shape[:2], *layout.grid_size)
     elif scores.pixels is not None:
         pixels = scores.pixels.detach()
         found["pixels"] = pixels
-        found["values"] = patch_sums(pixels, patch_size(model) or (1, 1))
+        found["values"] = patch_sums(pixels, request.patch() or (1, 1))
     elif scores.grid is not None:
         found["values"] = scores.grid.detach()
     return found

@@ -41,8 +41,12 @@ class Intercept(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Hand the call to :meth:`call`."""
-        kwargs = kwargs or {}
+        """Hand the call to :meth:`call`, with torch's first two operands by place."""
+        kwargs = dict(kwargs or {})
+        if not args and "input" in kwargs:
+            args = (kwargs.pop("input"),)
+        if len(args) == 1 and "other" in kwargs:
+            args = (*args, kwargs.pop("other"))
         if func is not F.multi_head_attention_forward:
             return self.call(func, getattr(func, "__name__", ""), args=args, kwargs=kwargs)
         self.num_heads = kwargs["num_heads"] if len(args) <= 4 else args[4]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.errors import InputError, MethodError
-from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace
+from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace, patch_size
 from vitrail.explain.target import Selection
 from vitrail.explain.trace import AttentionLayer, accumulation_dtype, capture
 
@@ -136,6 +136,7 @@ class Request:
         selection: The numbers to explain.
         anatomy: The caller's own, or None to find it.
         kept: What other methods left, if the passes of several are shared.
+        found: The model's own anatomy, once it has been looked for.
     """
 
     model: nn.Module
@@ -143,10 +144,22 @@ class Request:
     selection: Selection
     given_anatomy: Anatomy | None = None
     kept: Kept | None = None
+    found: list[Anatomy] = field(default_factory=list)
 
     def anatomy(self) -> Anatomy:
         """Return the caller's anatomy, or the model's."""
-        return self.given_anatomy or anatomy(self.model, self.images)
+        if self.given_anatomy is not None:
+            return self.given_anatomy
+        if not self.found:
+            self.found.append(anatomy(self.model, self.images))
+        return self.found[0]
+
+    def patch(self) -> tuple[int, int] | None:
+        """Return rows and columns in pixels of one patch: the caller's, the model's, or None."""
+        if self.given_anatomy is None:
+            return patch_size(self.model)
+        rows, columns = self.given_anatomy.grid_size
+        return self.images.shape[-2] // rows, self.images.shape[-1] // columns
 
     def record(self, *, gradients: bool = False) -> Recording:
         """Run the images once and record the attention, or take the pass that was kept.
@@ -199,7 +212,7 @@ def gradients(
     Raises:
         MethodError: If the scores carry no graph.
     """
-    if not scores.requires_grad:
+    if not (scores.requires_grad and all(part.requires_grad for part in inputs)):
         raise MethodError(
             "target",
             "the score does not depend on the images through a graph",

@@ -34,7 +34,7 @@ class Call:
     @property
     def input(self) -> Tensor:
         """What went in."""
-        found: Tensor = self.args[0] if self.args else self.kwargs["input"]
+        found: Tensor = self.args[0]
         return found
 
     @property
@@ -46,8 +46,7 @@ class Call:
 
     def again(self, other: Tensor) -> Tensor:
         """Make the same call on another input."""
-        kwargs = {name: value for name, value in self.kwargs.items() if name != "input"}
-        result: Tensor = self.function(other, *self.args[1:], **kwargs)
+        result: Tensor = self.function(other, *self.args[1:], **self.kwargs)
         return result
 
     def by_token(
