@@ -323,9 +323,7 @@ def _rows_read(logits: Float[Tensor, "batch class"], trace: AttentionTrace) -> l
             "the tokens that are read are told by their gradient",
             _REMEDY,
         )
-    reached = torch.autograd.grad(
-        outputs[-1].sum(), outputs, retain_graph=True, allow_unused=True
-    )
+    reached = torch.autograd.grad(outputs[-1].sum(), outputs, retain_graph=True, allow_unused=True)
     if any(part is None for part in reached):
         raise AnatomyError(
             "model",

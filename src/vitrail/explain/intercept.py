@@ -68,6 +68,20 @@ class Intercept(TorchFunctionMode):
         raise NotImplementedError
 
 
+def constant_parameters(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a call's arguments with parameters as constants: what needs a gradient is an image's.
+
+    The parameters themselves, and their ``requires_grad``, stay as they are.
+    """
+
+    def constant(part: Any) -> Any:
+        return part.detach() if isinstance(part, nn.Parameter) else part
+
+    return tuple(map(constant, args)), {name: constant(part) for name, part in kwargs.items()}
+
+
 @contextmanager
 def entered(model: nn.Module, *modes: TorchFunctionMode) -> Iterator[None]:
     """Enter modes, the last one innermost (it sees calls first); compiled models run eagerly."""
