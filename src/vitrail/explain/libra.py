@@ -33,6 +33,7 @@ LIBRA: Shares = (0.0, 0.0, 1.0)
 ATTN_LRP: Shares = (0.25, 0.25, 0.5)
 """Each of the two products of attention halves what goes to its two factors."""
 
+_LAYERS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "einsum"})
 _PRODUCTS = frozenset({"mul", "__mul__", "__rmul__", "multiply"})
 _MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm"})
 _QUOTIENTS = frozenset({"div", "__truediv__", "true_divide", "divide"})
@@ -58,12 +59,16 @@ class Corrected(Intercept):
     Args:
         shares: Of query, key and value.
         fold_targets: Whether several targets are differentiated in one batched pass.
+
+    Attributes:
+        layers: How many linear layers and convolutions were seen.
     """
 
     def __init__(self, *, shares: Shares = LIBRA, fold_targets: bool = False) -> None:
         super().__init__()
         self.shares = shares
         self.fold_targets = fold_targets
+        self.layers = 0
 
     def call(
         self,
@@ -74,6 +79,7 @@ class Corrected(Intercept):
         kwargs: dict[str, Any],
     ) -> Any:
         """Make the call under its corrected rule, with the model's parameters as constants."""
+        self.layers += name in _LAYERS
         args, kwargs = constant_parameters(args, kwargs)
         if func is F.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
@@ -170,7 +176,7 @@ def _normalize(  # noqa: PLR0917 (torch's signature)
     p: float = 2.0,
     dim: int | tuple[int, ...] = 1,
     eps: float = 1e-12,
-    *_: Any,
+    **_: Any,
 ) -> Tensor:
     """Divide by a constant norm."""
     return input / input.detach().norm(p, dim, keepdim=True).clamp_min(eps)
@@ -263,7 +269,7 @@ def libra(request: Request, *, variant: str = "fullgrad_plus") -> Scores:
         layout = replace(layout, readout="token_mean")
     readout = layout.readout_row(scores.detach().to(dtype))
     for slope, (call, bias) in zip(slopes[len(wanted) :], biased, strict=True):
-        total += call.by_token(slope.to(dtype) @ bias.to(dtype), readout)
+        total += call.by_token(slope.to(dtype) @ bias.to(dtype), readout, batch=len(request.images))
     residual = scores.detach().to(dtype) - total.sum(dim=-1)
     return Scores(tokens=total, residual=residual if variant == "fullgrad" else None)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import InputError, MethodError
 from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace, patch_size
+from vitrail.explain.intercept import entered
 from vitrail.explain.target import Selection
 from vitrail.explain.trace import AttentionLayer, accumulation_dtype, capture
 
@@ -201,7 +202,9 @@ class Request:
         Show it ``self.images`` first: ``target="predicted"`` is settled by the first output.
         Gradients flow where ``images`` requires them; wrap in ``torch.no_grad()`` for black boxes.
         """
-        return self.selection.scores(self.model(images))
+        with entered(self.model):
+            output = self.model(images)
+        return self.selection.scores(output)
 
 
 def gradients(
@@ -220,13 +223,23 @@ def gradients(
             "do not detach or round it; call outside torch.inference_mode()",
         )
     totals = scores.sum(dim=1)
-    if len(totals) == 1:
-        found = torch.autograd.grad(totals[0], inputs, materialize_grads=True)
-        return tuple(part.unsqueeze(0) for part in found)
-    eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
-    found = torch.autograd.grad(
-        totals, inputs, grad_outputs=eye, is_grads_batched=True, materialize_grads=True
-    )  # torch gives the zeros of inputs that play no part without the target axis
+    try:
+        if len(totals) == 1:
+            found = torch.autograd.grad(totals[0], inputs, materialize_grads=True)
+            return tuple(part.unsqueeze(0) for part in found)
+        eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
+        found = torch.autograd.grad(
+            totals, inputs, grad_outputs=eye, is_grads_batched=True, materialize_grads=True
+        )  # torch gives the zeros of inputs that play no part without the target axis
+    except RuntimeError as error:
+        if "torch.utils.checkpoint" not in str(error):
+            raise
+        raise MethodError(
+            "model",
+            "it checkpoints its activations",
+            "what is recomputed in the backward pass is recomputed by other rules",
+            "turn checkpointing off (timm: model.set_grad_checkpointing(False))",
+        ) from error
     return tuple(
         part if part.ndim > source.ndim else part.expand(len(totals), *part.shape)
         for part, source in zip(found, inputs, strict=True)

@@ -146,7 +146,7 @@ class _Rules(Intercept):
             return _Linear.apply(*_linear_arguments(*args, **kwargs))
         if name == "mean" and _is_active(args[0]):
             return _Mean.apply(args[0], *_mean_axes(*args, **kwargs))
-        if _both_active(args) and name in _PAIRS:
+        if name in _PAIRS and (_both_active(args) or _is_of_heads(name, args)):
             return _PAIRS[name].apply(*args[:2])
         result = func(*args, **kwargs)
         if name in _UNCHANGED | _FACTORS:
@@ -191,9 +191,16 @@ def _is_active(part: object) -> bool:
     return isinstance(part, Tensor) and part.requires_grad
 
 
+def _is_of_heads(name: str, args: tuple[Any, ...]) -> bool:
+    """Tell whether a call is a product of many matrices, as of a learned query with all keys."""
+    return name in _PRODUCTS and any(map(_is_active, args)) and args[0].ndim == args[1].ndim >= 3
+
+
 def _is_shift(name: str, args: tuple[Any, ...]) -> bool:
     """Tell whether a call adds or subtracts a constant, as a bias does."""
-    return name in _SUMS or (name in {"sub", "__sub__"} and not _both_active(args))
+    return name in _SUMS or (
+        name in {"sub", "__sub__"} and [*map(_is_active, args)] == [True, False]
+    )
 
 
 def _both_active(args: tuple[Any, ...]) -> bool:
@@ -350,9 +357,10 @@ def _attention(  # noqa: PLR0917 (torch's signature)
     return output
 
 
+_PRODUCTS = ("matmul", "__matmul__", "bmm")
 _SUMS = ("add", "__add__", "__radd__", "__iadd__")
 _PAIRS: dict[str, Any] = {
     **dict.fromkeys(_SUMS, _Sum),
-    **dict.fromkeys(("matmul", "__matmul__", "bmm"), _Product),
+    **dict.fromkeys(_PRODUCTS, _Product),
 }
 """The rule of each call on two activations."""
