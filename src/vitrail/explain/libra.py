@@ -179,7 +179,7 @@ def _normalize(  # noqa: PLR0917 (torch's signature)
     **_: Any,
 ) -> Tensor:
     """Divide by a constant norm."""
-    return input / input.detach().norm(p, dim, keepdim=True).clamp_min(eps)
+    return input / torch.linalg.vector_norm(input.detach(), p, dim, keepdim=True).clamp_min(eps)
 
 
 _RULES: dict[str, Callable[..., Tensor]] = {
