@@ -179,7 +179,8 @@ def _normalize(  # noqa: PLR0917 (torch's signature)
     **_: Any,
 ) -> Tensor:
     """Divide by a constant norm."""
-    return input / torch.linalg.vector_norm(input.detach(), p, dim, keepdim=True).clamp_min(eps)
+    length: Tensor = torch.linalg.vector_norm(input.detach(), p, dim, keepdim=True)
+    return input / length.clamp_min(eps)
 
 
 _RULES: dict[str, Callable[..., Tensor]] = {
