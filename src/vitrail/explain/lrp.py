@@ -158,6 +158,7 @@ class _CorrectedGamma(Corrected):
         kwargs: dict[str, Any],
     ) -> Any:
         """Make the call under its rule."""
+        self.layers += name in {"linear", "conv2d"}
         if name in {"layer_norm", "rms_norm"}:
             self._since_norm.clear()
         elif name == "scaled_dot_product_attention" or (name == "softmax" and args[0].ndim >= 3):
