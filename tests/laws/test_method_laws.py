@@ -111,7 +111,7 @@ def test_more_steps_leave_a_smaller_residual(model, rule):
     "method", ["occlusion", "input_x_gradient", "integrated_gradients", "cp_lrp"]
 )
 def test_the_parts_of_a_linear_model_are_found_exactly(method):
-    model = Linear()
+    model = Linear().eval()
     weighted = (IMAGES * model.weight[1].sum(0)).sum(1).detach()
     parts = weighted.reshape(3, 2, 8, 3, 8).sum(dim=(2, 4))
     layout = Anatomy(num_prefix_tokens=0, grid_size=(2, 3), readout="patch_mean")
@@ -120,7 +120,7 @@ def test_the_parts_of_a_linear_model_are_found_exactly(method):
 
 
 def test_rise_finds_where_a_linear_model_looks():
-    model = Linear()
+    model = Linear().eval()
     with torch.no_grad():
         model.weight.zero_()
         model.weight[1, :, :8, 16:] = 1.0
@@ -129,7 +129,7 @@ def test_rise_finds_where_a_linear_model_looks():
 
 
 def test_smooth_grad_of_a_linear_model_is_its_gradient():
-    model = Linear()
+    model = Linear().eval()
     found = explain(model, IMAGES, method="smooth_grad", target=0, samples=3)
     expected = model.weight[0].sum(0).detach().expand(3, 3, 16, 24)
     torch.testing.assert_close(found.pixels, expected, rtol=1e-4, atol=1e-4)

@@ -23,6 +23,7 @@ _WINDOWED = (
     "windowed, pooled or folded attention has no row form: use a gradient or black-box method (see "
     "vitrail.explain.methods())"
 )
+_WEIGHTINGS = frozenset({"mul", "__mul__", "__rmul__", "multiply"})
 _MEANS = frozenset({"mean", "sum", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d"})
 
 Readout = Literal["cls", "patch_mean", "token_mean", "cls_and_patch_mean", "distilled", "map"]
@@ -125,6 +126,13 @@ def fit_trace(trace: AttentionTrace, anatomy: Anatomy, *, batch: int) -> Encoder
     Raises:
         AnatomyError: If any layer is not attention of all tokens to all tokens of ``batch`` images.
     """
+    if trace.side_by_side:
+        raise AnatomyError(
+            "model",
+            f"{trace.summary()}, of which some work side by side on the same tokens",
+            "a row is pushed down through one layer after another",
+            "use a gradient or black-box method (see vitrail.explain.methods())",
+        )
     layers, pool = list(trace.layers), None
     if anatomy.readout == "map":
         pool = layers.pop()
@@ -198,7 +206,7 @@ def anatomy(model: nn.Module, images: Tensor | None = None) -> Anatomy:
         num_prefix_tokens=prefix,
         grid_size=grid,
         readout=_declared_readout(model)
-        or _probed_readout(model, images[:1], prefix=prefix, grid=grid),
+        or _probed_readout(model, images[:1], prefix=prefix, grid=grid, patch=patch),
     )
 
 
@@ -253,27 +261,31 @@ def _declared_readout(model: nn.Module) -> Readout | None:
     )
 
 
+@torch.inference_mode(mode=False)
 def _probed_readout(
-    model: nn.Module, image: Tensor, *, prefix: int, grid: tuple[int, int]
+    model: nn.Module,
+    image: Tensor,
+    *,
+    prefix: int,
+    grid: tuple[int, int],
+    patch: tuple[int, int],
 ) -> Readout:
     """Find the read-out rows: those of the last layer's output that the logits depend on.
 
     After the last attention no token sees another, so the gradient is zero at every other row.
     """
     with torch.enable_grad(), _MeanWatch() as means, capture(model) as trace:
-        logits = logits_of(model(image.detach().clone().requires_grad_()))
-    tokens, last = prefix + grid[0] * grid[1], trace.layers[-1]
-    pooled = last.shape[2] != tokens and len(trace) > 1
+        logits = logits_of(model(image.clone().requires_grad_()))
+    tokens = prefix + grid[0] * grid[1]
+    pooled = trace.layers[-1].shape[2] != tokens and len(trace) > 1
     guess = Anatomy(
         num_prefix_tokens=prefix, grid_size=grid, readout="map" if pooled else "token_mean"
     )
     fit_trace(trace, guess, batch=1)
+    rows = _rows_read(logits, trace)
+    _check_order(model, image, prefix=prefix, grid=grid, patch=patch)
     if pooled:
         return "map"
-    weights = torch.linspace(1.0, 2.0, logits.shape[1], device=logits.device, dtype=logits.dtype)
-    (gradient,) = torch.autograd.grad((logits * weights).sum(), last.kept_output)
-    read = gradient.reshape(last.shape[1], tokens, -1).abs().sum(dim=(0, 2)) > 0
-    rows = read.nonzero().flatten().tolist()
     patches = list(range(prefix, tokens))
     if rows == [0] and prefix:
         return "cls"
@@ -297,12 +309,79 @@ def _probed_readout(
     )
 
 
+def _rows_read(logits: Float[Tensor, "batch class"], trace: AttentionTrace) -> list[int]:
+    """Return the rows of the last layer's output that the logits depend on.
+
+    Raises:
+        AnatomyError: If no gradient reaches them, or not every layer reaches the last one.
+    """
+    outputs = [layer.kept_output for layer in trace.layers]
+    if not all(part.requires_grad for part in (logits, *outputs)):
+        raise AnatomyError(
+            "model",
+            "its answer or its attention carries no gradient (torch.no_grad inside?)",
+            "the tokens that are read are told by their gradient",
+            _REMEDY,
+        )
+    reached = torch.autograd.grad(outputs[-1].sum(), outputs, retain_graph=True, allow_unused=True)
+    if any(part is None for part in reached):
+        raise AnatomyError(
+            "model",
+            f"{trace.summary()}, of which some do not reach the last one",
+            "a row is pushed down through one layer after another",
+            "explain each of the models that are put together here by itself",
+        )
+    weights = torch.linspace(1.0, 2.0, logits.shape[1]).to(logits)
+    (gradient,) = torch.autograd.grad(
+        (logits * weights).sum(), outputs[-1:], materialize_grads=True
+    )
+    _, heads, queries, _ = trace.layers[-1].shape
+    read = gradient.reshape(heads, queries, -1).abs().sum(dim=(0, 2)) > 0
+    found: list[int] = read.nonzero().flatten().tolist()
+    return found
+
+
+def _check_order(
+    model: nn.Module,
+    image: Tensor,
+    *,
+    prefix: int,
+    grid: tuple[int, int],
+    patch: tuple[int, int],
+) -> None:
+    """Check, by changing the picture at two corners, that tokens lie row by row after the prefix.
+
+    Raises:
+        AnatomyError: If another token than the patch's own changes most before the first attention.
+    """
+    corners = [(0, grid[1] - 1), (grid[0] - 1, 0)]
+    pictures = image.repeat(3, 1, 1, 1)
+    for picture, (row, column) in zip(pictures[1:], corners, strict=True):
+        part = picture[:, row * patch[0] :, column * patch[1] :][:, : patch[0], : patch[1]]
+        noise = torch.randn(part.shape, generator=torch.Generator().manual_seed(0))
+        part.copy_(noise.to(part))
+    with torch.no_grad(), capture(model, keep_output=False) as trace:
+        model(pictures)
+    values = trace.layers[0].value.to(torch.float32)
+    changes = (values[1:] - values[:1]).abs().sum(dim=(1, 3))
+    for change, (row, column) in zip(changes, corners, strict=True):
+        expected, found = prefix + row * grid[1] + column, int(change.argmax())
+        if found != expected:
+            raise AnatomyError(
+                "model",
+                f"the patch in row {row}, column {column} of {grid} is token {found}",
+                f"with {prefix} tokens before the patches, row by row, it must be {expected}",
+                "put the patches in this order (use a method on pixels until then)",
+            )
+
+
 class _MeanWatch(TorchFunctionMode):
-    """Notes how many numbers each mean in the block averages."""
+    """Notes how many numbers each mean in the block averages, each with the same weight."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ratios: set[int] = set()
+        self._weighted: Tensor | None = None
 
     def __torch_function__(  # noqa: PLR0917 (torch's signature)
         self,
@@ -311,11 +390,18 @@ class _MeanWatch(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call ``func``; note it if it is a mean."""
-        result = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in _MEANS and args and result.numel():
+        """Call ``func``; note it if it is a mean of what was not just weighted token by token."""
+        result, name = func(*args, **(kwargs or {})), getattr(func, "__name__", "")
+        if name in _MEANS and args and result.numel() and args[0] is not self._weighted:
             self.ratios.add(args[0].numel() // result.numel())
+        elif name in _WEIGHTINGS and any(_varies_by_token(part) for part in args[:2]):
+            self._weighted = result
         return result
+
+
+def _varies_by_token(factor: object) -> bool:
+    """Tell whether a factor is one number a token, [..., token, 1]."""
+    return isinstance(factor, Tensor) and factor.shape[-1:] == (1,) and factor.shape[-2:-1] > (1,)
 
 
 def _any_image(model: nn.Module) -> Float[Tensor, "1 channel height width"]:

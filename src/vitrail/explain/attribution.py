@@ -4,11 +4,13 @@ import io
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -157,7 +159,7 @@ class Attribution:
         mixed = (1 - opacity) * image.astype(np.float64) + opacity * colors
         return Overlay(np.rint(mixed).astype(np.uint8), f"colors span {words} ({whose})")
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the arrays as ``.npz`` and the facts as ``.json`` beside it, each atomically.
 
         A single map is stored as ``values`` [row, column]; a batch keeps its axes.
@@ -165,7 +167,7 @@ class Attribution:
         Args:
             path: Ends in ``.npz``.
         """
-        single = self.values.ndim == 3 and len(self) == 1
+        path, single = Path(path), self.values.ndim == 3 and len(self) == 1
         arrays: dict[str, np.ndarray] = {
             "grid_size": np.asarray(self.grid_size),
             "image_size": np.asarray(self.image_size),
@@ -191,15 +193,16 @@ class Attribution:
         _write_whole(path.with_suffix(".json"), f"{text}\n".encode())
 
     @classmethod
-    def load(cls, path: Path) -> "Attribution":
+    def load(cls, path: Path | str) -> "Attribution":
         """Read what :meth:`save` wrote.
 
         Raises:
             DataError: If the files are missing or not an attribution.
         """
+        path = Path(path)
         try:
             facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 tensors: dict[str, Any] = {
                     name: torch.from_numpy(arrays[name][None] if facts["single"] else arrays[name])
                     for name in _TENSORS
@@ -207,7 +210,15 @@ class Attribution:
                 }
                 size = tuple(int(side) for side in arrays["image_size"])
             known = {name: facts[name] for name in _FACTS}
-        except (OSError, ValueError, KeyError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            BadZipFile,
+            zlib.error,
+        ) as error:
             raise DataError(
                 str(path),
                 f"it cannot be read ({error})",

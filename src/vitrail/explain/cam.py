@@ -117,8 +117,10 @@ class _MapWatch(Intercept):
         """Make the call and note a map, or settle which one was the last."""
         result = func(*args, **kwargs)
         if name == "linear" and result.ndim == 2:
-            self.width = args[0].shape[-1]
-            self.last = self._maps.get(self.width)
+            if self._maps:  # a linear layer behind another one reads no map
+                self.width = args[0].shape[-1]
+                self.last = self._maps.get(self.width)
+                self._maps.clear()
         elif isinstance(result, Tensor) and result.ndim == 3 and result.requires_grad:
             self._maps.pop(result.shape[2], None)  # tokens follow the map: no feature map is pooled
         elif isinstance(result, Tensor) and result.ndim == 4 and result.requires_grad:

@@ -12,8 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.errors import InputError, MethodError, VitrailError
-from vitrail.explain.anatomy import Anatomy, image_size, patch_size
-from vitrail.explain.anatomy import anatomy as find_anatomy
+from vitrail.explain.anatomy import Anatomy, image_size
 from vitrail.explain.attribution import Attribution
 from vitrail.explain.batches import in_batches, is_out_of_memory
 from vitrail.explain.registry import Method, Scores, find_method
@@ -91,11 +90,11 @@ def explain(
     _check_target_length(target, len(images))
     given = settled.get("generator")
     generator = given if isinstance(given, torch.Generator) else None
-    with _size_refused(model, images):
+    with _refusal_in_words(model, images), torch.autocast(images.device.type, enabled=False):
         parts = in_batches(run, len(images), generator=generator)
-    scores = _joined([scores for scores, _ in parts])
+        scores = _joined([scores for scores, _ in parts])
+        tensors = _on_grid(scores, whole)
     known = [one.classes for _, one in parts if chosen.class_specific and one.classes is not None]
-    tensors = _on_grid(scores, model, images=images, layout=anatomy)
     if known:
         tensors["classes"] = torch.cat(known, dim=1)
     if not every:
@@ -124,7 +123,7 @@ def attention_maps(
         CaptureError: As :func:`explain`.
     """
     request = question(model, images, anatomy=anatomy)
-    with _size_refused(model, request.images):
+    with _refusal_in_words(model, request.images):
         return attention_of(request.record())
 
 
@@ -157,18 +156,12 @@ def question(
 
 
 def _check_model(model: nn.Module) -> None:
-    """Refuse a model whose answer is random or depends on the rest of the batch."""
+    """Refuse a model whose answer may be random or depend on the rest of the batch."""
     for name, module in model.named_modules():
-        if not module.training:
-            continue
-        kind = type(module).__name__
-        random = "Drop" in kind and any(
-            getattr(module, rate, 0) for rate in ("p", "prob", "drop_prob")
-        )
-        if random or isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 (torch names its family so)
+        if module.training:
             raise InputError(
                 "model",
-                f"{name} ({kind}) is in train mode",
+                f"{name or 'it'} ({type(module).__name__}) is in train mode",
                 "an explanation is of one function, the same at every call",
                 "call model.eval() first",
             )
@@ -241,33 +234,39 @@ def _as_input(model: nn.Module, images: Tensor) -> Float[Tensor, "batch channel 
         raise InputError(
             "images", f"{tuple(images.shape)}", "there must be at least one", "pass a batch"
         )
-    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
-    if first is not None and first.in_channels != images.shape[1]:
-        raise InputError(
-            "images",
-            f"{images.shape[1]} channels",
-            f"the model takes {first.in_channels}",
-            "repeat or drop channels as in training",
-        )
     parameter = next(model.parameters(), images)
     return images.detach().to(parameter.device, parameter.dtype)
 
 
 @contextmanager
-def _size_refused(model: nn.Module, images: Tensor) -> Iterator[None]:
-    """Say it in our words where a model refuses images of another size than its own."""
+def _refusal_in_words(model: nn.Module, images: Tensor) -> Iterator[None]:
+    """Say it in our words where a model by itself refuses the images."""
     try:
         yield
-    except (AssertionError, RuntimeError, ValueError) as error:
-        own, came = image_size(model), (images.shape[-2], images.shape[-1])
-        if isinstance(error, VitrailError) or own in {None, came} or is_out_of_memory(error):
+    except Exception as error:
+        if isinstance(error, VitrailError) or is_out_of_memory(error):
             raise
-        raise InputError(
-            "images",
-            f"{came[0]}x{came[1]} px",
-            f"the model takes {' x '.join(map(str, own or ()))} px and refused: {error}",
-            "resize them, or build the model for this size",
-        ) from error
+        try:
+            with torch.no_grad():
+                model(images)
+        except Exception as own:  # noqa: BLE001 (whatever a model raises at what it cannot take)
+            raise _refused(model, images, words=str(own)) from error
+        raise
+
+
+def _refused(model: nn.Module, images: Tensor, *, words: str) -> InputError:
+    """Tell what of the images' shape is not the model's own."""
+    came, rule = f"{tuple(images.shape)}", f"the model refused them: {words}"
+    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
+    own, size = image_size(model), (images.shape[-2], images.shape[-1])
+    if first is not None and first.in_channels != images.shape[1]:
+        came, rule = f"{images.shape[1]} channels", f"the model takes {first.in_channels}"
+    elif own is not None and own != size:
+        came = f"{size[0]}x{size[1]} px"
+        rule = f"the model takes {own[0]} x {own[1]} px and refused: {words}"
+    return InputError(
+        "images", came, rule, "resize them, or build the model for this shape, as in training"
+    )
 
 
 def _joined(parts: list[Scores]) -> Scores:
@@ -282,23 +281,21 @@ def _joined(parts: list[Scores]) -> Scores:
     return Scores(**joined)
 
 
-def _on_grid(
-    scores: Scores, model: nn.Module, *, images: Tensor, layout: Anatomy | None
-) -> dict[str, Any]:
+def _on_grid(scores: Scores, request: Request) -> dict[str, Any]:
     """Return ``values`` on the patch grid, with what else the method found."""
     found: dict[str, Any] = {}
     if scores.residual is not None:
         found["residual"] = scores.residual.detach()
     if scores.tokens is not None:
         tokens = scores.tokens.detach()
-        layout = layout or find_anatomy(model, images)
+        layout = request.anatomy()
         prefix = layout.num_prefix_tokens
         found["prefix"] = tokens[..., :prefix]
         found["values"] = tokens[..., prefix:].reshape(*tokens.shape[:2], *layout.grid_size)
     elif scores.pixels is not None:
         pixels = scores.pixels.detach()
         found["pixels"] = pixels
-        found["values"] = patch_sums(pixels, patch_size(model) or (1, 1))
+        found["values"] = patch_sums(pixels, request.patch() or (1, 1))
     elif scores.grid is not None:
         found["values"] = scores.grid.detach()
     return found

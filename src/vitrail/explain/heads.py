@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitrail.errors import InputError
 from vitrail.explain.anatomy import Anatomy
 from vitrail.explain.engine import question
 from vitrail.explain.target import Target
@@ -20,8 +21,13 @@ def attention_matrices(
         anatomy: The model's layout, where it cannot be found.
 
     Raises:
+        InputError: If there are several images.
         CaptureError: If the model's attention cannot be recorded.
     """
+    if len(image) != 1:
+        raise InputError(
+            "image", f"{len(image)} images", "one is taken at a time", "pass images[:1]"
+        )
     recording = question(model, image, anatomy=anatomy).record()
     return torch.stack([layer.attention()[0] for layer in recording.layers])
 
@@ -41,11 +47,16 @@ def head_importance(
     Args:
         model: A Vision Transformer in eval mode.
         images: As for :func:`~vitrail.explain.engine.explain`.
-        target: The explained class.
+        target: As for :func:`~vitrail.explain.engine.explain`, but one class an image.
         anatomy: The model's layout, where it cannot be found.
+
+    Raises:
+        InputError: If all classes are asked for.
 
     Source: michel2019sixteen, the gate's gradient (of a score instead of a loss, of one image).
     """
+    if isinstance(target, str) and target == "all":
+        raise InputError("target", "'all'", "one class an image is explained", "pass a class")
     recording = question(model, images, target=target, anatomy=anatomy).record(gradients=True)
     slopes = recording.output_gradients()
     found = []

@@ -41,8 +41,12 @@ class Intercept(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Hand the call to :meth:`call`."""
-        kwargs = kwargs or {}
+        """Hand the call to :meth:`call`, with torch's first two operands by place."""
+        kwargs = dict(kwargs or {})
+        if not args and "input" in kwargs:
+            args = (kwargs.pop("input"),)
+        if len(args) == 1 and "other" in kwargs:
+            args = (*args, kwargs.pop("other"))
         if func is not F.multi_head_attention_forward:
             return self.call(func, getattr(func, "__name__", ""), args=args, kwargs=kwargs)
         self.num_heads = kwargs["num_heads"] if len(args) <= 4 else args[4]
@@ -62,6 +66,20 @@ class Intercept(TorchFunctionMode):
     ) -> Any:
         """Make the call, or another one in its place."""
         raise NotImplementedError
+
+
+def constant_parameters(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a call's arguments with parameters as constants: what needs a gradient is an image's.
+
+    The parameters themselves, and their ``requires_grad``, stay as they are.
+    """
+
+    def constant(part: Any) -> Any:
+        return part.detach() if isinstance(part, nn.Parameter) else part
+
+    return tuple(map(constant, args)), {name: constant(part) for name, part in kwargs.items()}
 
 
 @contextmanager

@@ -160,9 +160,15 @@ class AttentionLayer:
 
 @dataclass(eq=False)
 class AttentionTrace:
-    """The attention calls of one forward pass; ``layers[0]`` is nearest the input."""
+    """The attention calls of one forward pass.
+
+    Attributes:
+        layers: The calls; the first is nearest the input.
+        side_by_side: Whether two of them in a row begin with a norm of the same tokens.
+    """
 
     layers: list[AttentionLayer] = field(default_factory=list)
+    side_by_side: bool = False
 
     def __len__(self) -> int:
         """Count the recorded calls."""

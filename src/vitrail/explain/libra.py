@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitrail.errors import MethodError
 from vitrail.explain.folded import folded_attention
-from vitrail.explain.intercept import Intercept, entered
+from vitrail.explain.intercept import Intercept, constant_parameters, entered
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Request, gradients
 from vitrail.explain.tokens import TokenWatch
@@ -33,9 +33,11 @@ LIBRA: Shares = (0.0, 0.0, 1.0)
 ATTN_LRP: Shares = (0.25, 0.25, 0.5)
 """Each of the two products of attention halves what goes to its two factors."""
 
+_LAYERS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "einsum"})
 _PRODUCTS = frozenset({"mul", "__mul__", "__rmul__", "multiply"})
 _MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm"})
-_GATES = frozenset({"sigmoid", "erf"})
+_QUOTIENTS = frozenset({"div", "__truediv__", "true_divide", "divide"})
+_CONSTANTS = frozenset({"sigmoid", "erf", "rsqrt", "reciprocal", "__rtruediv__", "__rdiv__"})
 
 
 class Corrected(Intercept):
@@ -45,9 +47,10 @@ class Corrected(Intercept):
     call                what it becomes
     ==================  ===========================================================
     layer_norm          (x - mean) / detach(sqrt(var + eps)) · weight + bias
-    rms_norm            x / detach(sqrt(mean x² + eps)) · weight
+    rms_norm            x / detach(sqrt(mean x² + eps)) · weight;  normalize: x / detach(norm)
     gelu                u · detach(Φ(u));  silu: u · detach(sigmoid(u))
     sigmoid, erf        detached: written-out gates
+    rsqrt, 1 / b        detached: written-out denominators, b in a / b, too
     a · b               half of the gradient to each, where both are activations
     attention           gradients of query, key, value times ``shares``
     written softmax     detached if query and key get no share
@@ -56,12 +59,16 @@ class Corrected(Intercept):
     Args:
         shares: Of query, key and value.
         fold_targets: Whether several targets are differentiated in one batched pass.
+
+    Attributes:
+        layers: How many linear layers and convolutions were seen.
     """
 
     def __init__(self, *, shares: Shares = LIBRA, fold_targets: bool = False) -> None:
         super().__init__()
         self.shares = shares
         self.fold_targets = fold_targets
+        self.layers = 0
 
     def call(
         self,
@@ -71,19 +78,25 @@ class Corrected(Intercept):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Make the call under its corrected rule."""
+        """Make the call under its corrected rule, with the model's parameters as constants."""
+        self.layers += name in _LAYERS
+        args, kwargs = constant_parameters(args, kwargs)
         if func is F.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
         if name in _RULES:
             return _RULES[name](*args, **kwargs)
-        if name in _GATES:
+        if name in _CONSTANTS:
             return func(*args, **kwargs).detach()
+        if name in _QUOTIENTS and _active(*args[:2]):
+            args = (args[0], args[1].detach(), *args[2:])
         if name == "softmax" and args[0].ndim >= 3 and self.shares[0] == self.shares[1] == 0.0:
             return func(*args, **kwargs).detach()
         if (name in _PRODUCTS and _both_active(args)) or (
-            name in _MATRIX_PRODUCTS and self.shares[2] < 1.0 and _active(args[0], args[1])
+            name in _MATRIX_PRODUCTS and self.shares[2] < 1.0 and _active(*args[:2])
         ):
             args = (shared(args[0], 0.5), shared(args[1], 0.5), *args[2:])
+        elif name == "einsum" and self.shares[2] < 1.0 and _active(*args[1:]):
+            args = (args[0], shared(args[1], 0.5), shared(args[2], 0.5))
         return func(*args, **kwargs)
 
     def _attention(  # noqa: PLR0917 (torch's signature)
@@ -158,11 +171,24 @@ def _silu(input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002, ARG001
     return input * input.detach().sigmoid()
 
 
+def _normalize(  # noqa: PLR0917 (torch's signature)
+    input: Tensor,  # noqa: A002 (torch's name)
+    p: float = 2.0,
+    dim: int | tuple[int, ...] = 1,
+    eps: float = 1e-12,
+    **_: Any,
+) -> Tensor:
+    """Divide by a constant norm."""
+    length: Tensor = torch.linalg.vector_norm(input.detach(), p, dim, keepdim=True)
+    return input / length.clamp_min(eps)
+
+
 _RULES: dict[str, Callable[..., Tensor]] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "gelu": _gelu,
     "silu": _silu,
+    "normalize": _normalize,
 }
 
 
@@ -171,11 +197,10 @@ def _both_active(args: tuple[Any, ...]) -> bool:
     return _active(*args[:2]) and args[0].shape == args[1].shape
 
 
-def _active(first: object, second: object) -> bool:
-    """Tell whether both depend on the images (and neither is a bare parameter)."""
-    return all(
-        isinstance(part, Tensor) and part.requires_grad and not isinstance(part, nn.Parameter)
-        for part in (first, second)
+def _active(*parts: object) -> bool:
+    """Tell whether these are two operands that both depend on the images."""
+    return len(parts) == 2 and all(
+        isinstance(part, Tensor) and part.requires_grad for part in parts
     )
 
 
@@ -225,10 +250,14 @@ def libra(request: Request, *, variant: str = "fullgrad_plus") -> Scores:
         request.record()  # refuses windowed models and models without attention by what it sees
     layout = request.anatomy()
     norms = watch.blocks(layout, len(request.images))
-    inputs = [norm.input for norm in norms]
+    inputs = list({id(norm.input): norm.input for norm in norms}.values())  # once, side by side
     wanted = inputs if variant == "fullgrad_plus" else inputs[:1]
     noted = watch.since_first_block() if variant != "input_x_gradient" else []
-    biased = [(call, call.bias.detach()) for call in noted if call.bias is not None]
+    biased = [
+        (call, call.bias.detach())
+        for call in noted
+        if call.output.requires_grad and call.bias is not None
+    ]
     wanted_too = [] if request.kept is None else [images]
     slopes = gradients(scores, [*wanted, *(call.output for call, _ in biased), *wanted_too])
     if request.kept is not None:
@@ -241,7 +270,7 @@ def libra(request: Request, *, variant: str = "fullgrad_plus") -> Scores:
         layout = replace(layout, readout="token_mean")
     readout = layout.readout_row(scores.detach().to(dtype))
     for slope, (call, bias) in zip(slopes[len(wanted) :], biased, strict=True):
-        total += call.by_token(slope.to(dtype) @ bias.to(dtype), readout)
+        total += call.by_token(slope.to(dtype) @ bias.to(dtype), readout, batch=len(request.images))
     residual = scores.detach().to(dtype) - total.sum(dim=-1)
     return Scores(tokens=total, residual=residual if variant == "fullgrad" else None)
 

@@ -110,6 +110,13 @@ def _propagated(request: Request, shares: Shares, *, gamma: Gammas | None) -> Sc
     with torch.enable_grad():
         with entered(request.model, mode):
             scores = request.scores(images)
+        if not mode.layers:
+            raise MethodError(
+                "model",
+                "no linear layer or convolution of it was seen",
+                "the rules hold for torch's own functions, not inside a scripted or exported graph",
+                "explain the model from which the graph was made",
+            )
         (slope,) = gradients(scores, [images])
     return _times_images(slope, request)
 
@@ -151,6 +158,7 @@ class _CorrectedGamma(Corrected):
         kwargs: dict[str, Any],
     ) -> Any:
         """Make the call under its rule."""
+        self.layers += name in {"linear", "conv2d"}
         if name in {"layer_norm", "rms_norm"}:
             self._since_norm.clear()
         elif name == "scaled_dot_product_attention" or (name == "softmax" and args[0].ndim >= 3):

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitrail.errors import MethodError
-from vitrail.explain.anatomy import Anatomy, patch_size
+from vitrail.explain.anatomy import Anatomy
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.request import Request
 from vitrail.explain.shortening import shorter_cut, tokens_left_out
@@ -246,7 +246,7 @@ def _patch(request: Request, given: tuple[int, int] | None) -> tuple[int, int]:
         MethodError: If it does not fit into the image.
     """
     height, width = request.images.shape[-2:]
-    own = patch_size(request.model)
+    own = request.patch()
     if own is None or own[0] > height or own[1] > width:
         own = (min(16, height), min(16, width))
     size = given or own

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.errors import InputError, MethodError
-from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace
+from vitrail.explain.anatomy import Anatomy, Encoder, anatomy, fit_trace, patch_size
+from vitrail.explain.intercept import entered
 from vitrail.explain.target import Selection
 from vitrail.explain.trace import AttentionLayer, accumulation_dtype, capture
 
@@ -136,6 +137,7 @@ class Request:
         selection: The numbers to explain.
         anatomy: The caller's own, or None to find it.
         kept: What other methods left, if the passes of several are shared.
+        found: The model's own anatomy, once it has been looked for.
     """
 
     model: nn.Module
@@ -143,10 +145,22 @@ class Request:
     selection: Selection
     given_anatomy: Anatomy | None = None
     kept: Kept | None = None
+    found: list[Anatomy] = field(default_factory=list)
 
     def anatomy(self) -> Anatomy:
         """Return the caller's anatomy, or the model's."""
-        return self.given_anatomy or anatomy(self.model, self.images)
+        if self.given_anatomy is not None:
+            return self.given_anatomy
+        if not self.found:
+            self.found.append(anatomy(self.model, self.images))
+        return self.found[0]
+
+    def patch(self) -> tuple[int, int] | None:
+        """Return rows and columns in pixels of one patch: the caller's, the model's, or None."""
+        if self.given_anatomy is None:
+            return patch_size(self.model)
+        rows, columns = self.given_anatomy.grid_size
+        return self.images.shape[-2] // rows, self.images.shape[-1] // columns
 
     def record(self, *, gradients: bool = False) -> Recording:
         """Run the images once and record the attention, or take the pass that was kept.
@@ -188,7 +202,9 @@ class Request:
         Show it ``self.images`` first: ``target="predicted"`` is settled by the first output.
         Gradients flow where ``images`` requires them; wrap in ``torch.no_grad()`` for black boxes.
         """
-        return self.selection.scores(self.model(images))
+        with entered(self.model):
+            output = self.model(images)
+        return self.selection.scores(output)
 
 
 def gradients(
@@ -199,7 +215,7 @@ def gradients(
     Raises:
         MethodError: If the scores carry no graph.
     """
-    if not scores.requires_grad:
+    if not (scores.requires_grad and all(part.requires_grad for part in inputs)):
         raise MethodError(
             "target",
             "the score does not depend on the images through a graph",
@@ -207,13 +223,23 @@ def gradients(
             "do not detach or round it; call outside torch.inference_mode()",
         )
     totals = scores.sum(dim=1)
-    if len(totals) == 1:
-        found = torch.autograd.grad(totals[0], inputs, materialize_grads=True)
-        return tuple(part.unsqueeze(0) for part in found)
-    eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
-    found = torch.autograd.grad(
-        totals, inputs, grad_outputs=eye, is_grads_batched=True, materialize_grads=True
-    )  # torch gives the zeros of inputs that play no part without the target axis
+    try:
+        if len(totals) == 1:
+            found = torch.autograd.grad(totals[0], inputs, materialize_grads=True)
+            return tuple(part.unsqueeze(0) for part in found)
+        eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
+        found = torch.autograd.grad(
+            totals, inputs, grad_outputs=eye, is_grads_batched=True, materialize_grads=True
+        )  # torch gives the zeros of inputs that play no part without the target axis
+    except RuntimeError as error:
+        if "torch.utils.checkpoint" not in str(error):
+            raise
+        raise MethodError(
+            "model",
+            "it checkpoints its activations",
+            "what is recomputed in the backward pass is recomputed by other rules",
+            "turn checkpointing off (timm: model.set_grad_checkpointing(False))",
+        ) from error
     return tuple(
         part if part.ndim > source.ndim else part.expand(len(totals), *part.shape)
         for part, source in zip(found, inputs, strict=True)

@@ -286,22 +286,26 @@ class Dropped(Intercept):
         key: Tensor,
         value: Tensor,
         attn_mask: Tensor | None = None,
-        *rest: Any,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,  # noqa: FBT001, FBT002
         **kwargs: Any,
     ) -> Tensor:
         """Attend to the kept keys only."""
+        attend = partial(F.scaled_dot_product_attention, query, key, value, dropout_p=dropout_p)
         keep = self._columns(key.shape[-2])
         if keep is None or len(keep) != query.shape[0]:
-            return F.scaled_dot_product_attention(query, key, value, attn_mask, *rest, **kwargs)
+            return attend(attn_mask=attn_mask, is_causal=is_causal, **kwargs)
         self.masked += 1
-        keep = keep[:, None, None, :]
-        if attn_mask is None:
+        keep = keep.view(len(keep), *(1,) * (query.ndim - 2), -1)
+        if is_causal:
+            mask = keep.new_ones(query.shape[-2], key.shape[-2]).tril() & keep
+        elif attn_mask is None:
             mask = keep
         elif attn_mask.dtype == torch.bool:
             mask = attn_mask & keep
         else:
             mask = attn_mask.masked_fill(~keep, float("-inf"))
-        return F.scaled_dot_product_attention(query, key, value, mask, *rest, **kwargs)
+        return attend(attn_mask=mask, **kwargs)
 
     def _mean(
         self, func: Callable[..., Any], *, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -28,8 +28,7 @@ def logits_of(output: object) -> Float[Tensor, "batch class"]:
     """Return the logits of a model's output.
 
     Args:
-        output: A tensor [batch, class], an object with ``.logits``, a mapping with ``"logits"``, or
-            the pair of a distilled model in training (both heads; their mean is what it predicts).
+        output: A tensor [batch, class], an object with ``.logits``, a mapping with ``"logits"``.
 
     Raises:
         InputError: If the output is none of these.
@@ -38,9 +37,7 @@ def logits_of(output: object) -> Float[Tensor, "batch class"]:
     logits = getattr(output, "logits", output)
     if isinstance(logits, dict) and "logits" in logits:
         logits = logits["logits"]
-    if isinstance(logits, tuple) and len(logits) == 2 and all(map(_is_logits, logits)):
-        logits = (logits[0] + logits[1]) / 2
-    if not isinstance(logits, Tensor) or not _is_logits(logits):
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
         came = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
         raise InputError(
             "model",
@@ -56,11 +53,6 @@ def logits_of(output: object) -> Float[Tensor, "batch class"]:
             "check the images (are they normalized?) and the weights",
         )
     return logits
-
-
-def _is_logits(value: object) -> bool:
-    """Tell whether ``value`` is a floating tensor [batch, class]."""
-    return isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()
 
 
 @dataclass

@@ -34,7 +34,7 @@ class Call:
     @property
     def input(self) -> Tensor:
         """What went in."""
-        found: Tensor = self.args[0] if self.args else self.kwargs["input"]
+        found: Tensor = self.args[0]
         return found
 
     @property
@@ -46,23 +46,22 @@ class Call:
 
     def again(self, other: Tensor) -> Tensor:
         """Make the same call on another input."""
-        kwargs = {name: value for name, value in self.kwargs.items() if name != "input"}
-        result: Tensor = self.function(other, *self.args[1:], **kwargs)
+        result: Tensor = self.function(other, *self.args[1:], **self.kwargs)
         return result
 
     def by_token(
-        self, values: Float[Tensor, "*any"], readout: Float[Tensor, " token"]
+        self, values: Float[Tensor, "*any"], readout: Float[Tensor, " token"], *, batch: int
     ) -> Float[Tensor, "target batch token"]:
         """Lay numbers, one an output vector, out on the tokens.
 
         Args:
             values: [target, *output without its last axis].
             readout: Weights over which numbers that belong to no token (after pooling) are spread.
+            batch: How many images.
         """
-        tokens = len(readout)
         if self.sequence_first:
-            return values.reshape(len(values), tokens, -1).transpose(1, 2)
-        if values.shape[2:] == (tokens,):
+            values = values.reshape(len(values), -1, batch).transpose(1, 2)
+        if values.shape[2:] == readout.shape:
             return values
         return values.reshape(*values.shape[:2], -1).sum(dim=2, keepdim=True) * readout
 

@@ -24,6 +24,7 @@ __all__ = ["AttentionLayer", "AttentionTrace", "accumulation_dtype", "capture"]
 _SOFTMAX = frozenset({"softmax", "_softmax"})
 _KEEPS_ATTENTION = frozenset({"dropout", "to", "type", "type_as", "float", "contiguous", "clone"})
 _PROJECTIONS = frozenset({"linear", "conv1d", "conv2d"})
+_NORMS = frozenset({"layer_norm", "rms_norm"})
 _PRODUCT = frozenset({"matmul", "__matmul__", "bmm", "einsum"})
 _FOREIGN = ("flash_attn", "flash_attention", "flex_attention", "efficient_attention", "sageattn")
 
@@ -90,6 +91,8 @@ class _Recorder(Intercept):
         self._keep_graph = keep_graph
         self._matrices: dict[int, Tensor] = {}
         self._projection: Tensor | None = None
+        self._normed: Tensor | None = None
+        self._normed_before: Tensor | None = None
         self._seen: set[int] = set()
 
     def call(
@@ -121,9 +124,13 @@ class _Recorder(Intercept):
             axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
             if result.ndim >= 3 and axis in {-1, result.ndim - 1}:
                 self._matrices[id(result)] = result
+        elif name in _NORMS and result.ndim == 3:
+            self._normed = args[0]
         elif not self._matrices:
             return
         elif name in _KEEPS_ATTENTION and id(args[0]) in self._matrices:
+            if name == "dropout":
+                _refuse_dropout(*args[1:], **kwargs)
             del self._matrices[id(args[0])]
             self._matrices[id(result)] = result
         elif name in _PRODUCT:
@@ -138,6 +145,8 @@ class _Recorder(Intercept):
         if equation is not None and not _averages_values(equation):
             return
         del self._matrices[id(matrix)]
+        if not self._keep_graph:
+            matrix, value = matrix.detach(), value.detach()
         if matrix.ndim == 3:
             heads = self.num_heads or 1
             matrix, value = (part.unflatten(0, (-1, heads)) for part in (matrix, value))
@@ -163,13 +172,7 @@ class _Recorder(Intercept):
         enable_gqa: bool = False,  # noqa: FBT001, FBT002
     ) -> Tensor:
         """Call fused attention and record it."""
-        if dropout_p > 0.0:
-            raise CaptureError(
-                "model",
-                f"attention dropout is on (p={dropout_p})",
-                "a trace is of one function, not of a random draw",
-                "call model.eval() first",
-            )
+        _refuse_dropout(dropout_p)
         if enable_gqa:
             groups = query.shape[-3] // key.shape[-3]
             key, value = (part.repeat_interleave(groups, dim=-3) for part in (key, value))
@@ -182,6 +185,8 @@ class _Recorder(Intercept):
                 if attn_mask is not None and attn_mask.ndim == 3
                 else attn_mask
             )
+        if attn_mask is not None and query.ndim > 4 and attn_mask.ndim > 3:
+            attn_mask = attn_mask.expand(*query.shape[:-3], *attn_mask.shape[-3:]).flatten(0, -4)
         if not self._keep_graph:
             query, key, value = (part.detach() for part in (query, key, value))
         self._add(
@@ -211,6 +216,9 @@ class _Recorder(Intercept):
             )
         if weight is not None:
             self._seen.add(id(weight))
+        if self._normed is not None:
+            self.trace.side_by_side |= self._normed is self._normed_before
+            self._normed_before, self._normed = self._normed, None
         self.trace.layers.append(layer)
 
     def finish(self) -> None:
@@ -243,13 +251,24 @@ def _foreign(kernel: str) -> CaptureError:
     )
 
 
+def _refuse_dropout(p: float = 0.5, training: bool = True, *_: Any, **__: Any) -> None:  # noqa: FBT001, FBT002, PLR0917 (torch's signature)
+    """Refuse attention whose weights are dropped at random."""
+    if p > 0.0 and training:
+        raise CaptureError(
+            "model",
+            f"attention dropout is on (p={p})",
+            "a trace is of one function, not of a random draw",
+            "call model.eval() first",
+        )
+
+
 def _averages_values(equation: str) -> bool:
     """Tell whether an einsum is attention times values with the axes in their usual places.
 
     Example:
-        >>> _averages_values("bhij, bhjd -> bhid"), _averages_values("bhij,bjhd->bihd")
+        >>> _averages_values("bhij, bhjd -> bhid"), _averages_values("bhij,hbjd->bhid")
         (True, False)
     """
     inputs, _, output = equation.replace(" ", "").partition("->")
     attention, _, value = inputs.partition(",")
-    return attention[-1] == value[-2] and output == attention[:-1] + value[-1]
+    return value[:-1] == attention[:-2] + attention[-1] and output == attention[:-1] + value[-1]

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitrail.errors import MethodError
 from vitrail.explain.anatomy import fit_trace
-from vitrail.explain.intercept import Intercept, entered
+from vitrail.explain.intercept import Intercept, constant_parameters, entered
 from vitrail.explain.registry import Scores, register
 from vitrail.explain.relevance import blocks, check_start_layer
 from vitrail.explain.request import Request, gradients
@@ -22,7 +22,17 @@ from vitrail.explain.trace import AttentionLayer, capture
 
 _UNCHANGED = frozenset(
     {"layer_norm", "rms_norm", "gelu", "silu", "relu", "tanh", "sigmoid", "softmax"}
+    | {"neg", "__neg__"}
 )
+_ROUTES = frozenset(
+    {
+        "__get__", "__getitem__", "cat", "chunk", "clone", "contiguous", "dropout", "expand",
+        "flatten", "float", "flip", "gather", "masked_fill", "movedim", "narrow", "pad", "permute",
+        "repeat", "reshape", "roll", "select", "split", "squeeze", "stack", "swapaxes", "to",
+        "transpose", "type_as", "unbind", "unflatten", "unsqueeze", "view",
+    }
+)  # fmt: skip
+"""Calls that hand numbers on as they are: their gradient moves relevance as well."""
 _FACTORS = frozenset({"mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"})
 
 
@@ -104,10 +114,11 @@ def _step(
 
 
 class _Rules(Intercept):
-    """The forward pass as it is; in place of gradients, relevance."""
+    """The forward pass as it is; from the first attention on, in place of gradients, relevance."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._attended = False
         self._origins: dict[int, tuple[Tensor, Tensor]] = {}
 
     def call(
@@ -118,14 +129,24 @@ class _Rules(Intercept):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Make the call under its rule."""
+        """Make the call under its rule, with the model's parameters as constants.
+
+        Raises:
+            MethodError: If there is no rule for it.
+        """
+        self._attended |= name == "scaled_dot_product_attention" or (
+            name == "softmax" and args[0].ndim >= 3
+        )
+        if not self._attended:
+            return func(*args, **kwargs)
+        args, kwargs = constant_parameters(args, kwargs)
         if func is F.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
         if name == "linear":
             return _Linear.apply(*_linear_arguments(*args, **kwargs))
         if name == "mean" and _is_active(args[0]):
             return _Mean.apply(args[0], *_mean_axes(*args, **kwargs))
-        if _both_active(args) and name in _PAIRS:
+        if name in _PAIRS and (_both_active(args) or _is_of_heads(name, args)):
             return _PAIRS[name].apply(*args[:2])
         result = func(*args, **kwargs)
         if name in _UNCHANGED | _FACTORS:
@@ -133,6 +154,13 @@ class _Rules(Intercept):
             if source is not None and source.shape == result.shape:
                 result = _Unchanged.apply(source, result)
                 self._origins[id(result)] = result, self._origin(source)
+        elif _is_active(result) and name not in _ROUTES and not _is_shift(name, args):
+            raise MethodError(
+                "model",
+                f"after its first attention it calls {name!r} on activations",
+                "the paper has no rule for it",
+                "use 'relevance', 'libra' or 'attn_lrp'",
+            )
         return result
 
     def _origin(self, tensor: Tensor) -> Tensor:
@@ -160,7 +188,19 @@ class _Rules(Intercept):
 
 def _is_active(part: object) -> bool:
     """Tell whether a tensor depends on the images."""
-    return isinstance(part, Tensor) and part.requires_grad and not isinstance(part, nn.Parameter)
+    return isinstance(part, Tensor) and part.requires_grad
+
+
+def _is_of_heads(name: str, args: tuple[Any, ...]) -> bool:
+    """Tell whether a call is a product of many matrices, as of a learned query with all keys."""
+    return name in _PRODUCTS and any(map(_is_active, args)) and args[0].ndim == args[1].ndim >= 3
+
+
+def _is_shift(name: str, args: tuple[Any, ...]) -> bool:
+    """Tell whether a call adds or subtracts a constant, as a bias does."""
+    return name in _SUMS or (
+        name in {"sub", "__sub__"} and [*map(_is_active, args)] == [True, False]
+    )
 
 
 def _both_active(args: tuple[Any, ...]) -> bool:
@@ -317,8 +357,10 @@ def _attention(  # noqa: PLR0917 (torch's signature)
     return output
 
 
+_PRODUCTS = ("matmul", "__matmul__", "bmm")
+_SUMS = ("add", "__add__", "__radd__", "__iadd__")
 _PAIRS: dict[str, Any] = {
-    **dict.fromkeys(("add", "__add__", "__radd__", "__iadd__"), _Sum),
-    **dict.fromkeys(("matmul", "__matmul__", "bmm"), _Product),
+    **dict.fromkeys(_SUMS, _Sum),
+    **dict.fromkeys(_PRODUCTS, _Product),
 }
 """The rule of each call on two activations."""

@@ -70,3 +70,12 @@ def test_an_overlay_of_several_maps_is_refused():
     with pytest.raises(InputError, match=r"take attribution\[i\]"):
         one(count=2).overlay(np.zeros((4, 4, 3), dtype=np.uint8))
     assert len(one(count=2)[1]) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive"])
+def test_a_file_that_is_cut_or_something_else_is_named(tmp_path, content):
+    path = str(tmp_path / "case.npz")
+    one().save(path)
+    (tmp_path / "case.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"case\.npz: it cannot be read"):
+        Attribution.load(path)

@@ -5,6 +5,7 @@ import logging
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from vitrail.errors import AnatomyError, CaptureError, InputError, MethodError, NumericalError
@@ -69,9 +70,11 @@ def test_parameters_out_of_range_are_refused(model, images, parameters, words):
 
 def test_train_mode_is_refused(images):
     model = timm.models.VisionTransformer(
-        img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2, drop_rate=0.1
+        img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2
     )
-    with pytest.raises(InputError, match=r"\(Dropout\) is in train mode.*model.eval\(\)"):
+    with pytest.raises(
+        InputError, match=r"it \(VisionTransformer\) is in train mode.*model.eval\(\)"
+    ):
         explain(model, images, method="rollout")
 
 
@@ -159,3 +162,139 @@ def test_patch_sums_add_channels_and_the_pixels_of_each_patch():
     sums = patch_sums(pixels, (2, 3))
     assert sums.shape == (1, 1, 2, 2)
     assert float(sums[0, 0, 1, 0]) == float(pixels[0, 0, :, 2:, :3].sum())
+
+
+def by_einsum(q, k, v):
+    weights = torch.einsum("bhid,bhjd->bhij", q, k).mul(8**-0.5).softmax(dim=-1)
+    return torch.einsum("bhij,bhjd->bhid", weights, v)
+
+
+class NormByHand(nn.LayerNorm):
+    """A layer norm, written out."""
+
+    def forward(self, x):
+        centered = x - x.mean(dim=-1, keepdim=True)
+        deviation = torch.sqrt(centered.square().mean(dim=-1, keepdim=True) + self.eps)
+        return centered / deviation * self.weight + self.bias
+
+
+class RootMeanSquareByHand(nn.RMSNorm):
+    """A root mean square norm, as most language models write it."""
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-6) * self.weight
+
+
+class RootMeanSquareByNormalize(RootMeanSquareByHand):
+    """The same by the length of the vector."""
+
+    def forward(self, x):
+        return F.normalize(x, dim=-1) * x.shape[-1] ** 0.5 * self.weight
+
+
+def negated_twice(q, k, v):
+    return F.scaled_dot_product_attention(q, k, v.neg().neg())
+
+
+def multiplied_twice(q, k, v):
+    return F.scaled_dot_product_attention(q, k, v * -1.0 * -1.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "first", "second"),
+    [
+        ("attn_lrp", {}, {"attend": by_einsum}),
+        ("cp_lrp", {}, {"attend": by_einsum}),
+        ("relevance", {}, {"attend": by_einsum}),
+        ("cp_lrp", {}, {"norm": NormByHand}),
+        ("attn_lrp", {}, {"norm": NormByHand}),
+        ("attn_lrp", {"norm": nn.RMSNorm}, {"norm": RootMeanSquareByHand}),
+        ("cp_lrp", {"norm": nn.RMSNorm}, {"norm": RootMeanSquareByHand}),
+        ("cp_lrp", {"norm": nn.RMSNorm}, {"norm": RootMeanSquareByNormalize}),
+        ("transformer_attribution", {"attend": multiplied_twice}, {"attend": negated_twice}),
+    ],
+)
+def test_how_a_function_is_written_does_not_change_its_map(
+    own_vit, pictures, method, first, second
+):
+    maps = [explain(own_vit(**one), pictures, method=method).values for one in (first, second)]
+    torch.testing.assert_close(*maps, rtol=1e-3, atol=1e-4 * float(maps[0].abs().max()))
+
+
+def test_a_picture_of_one_channel_may_be_spread_over_three_inside(own_vit, pictures):
+    class Gray(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x.expand(-1, 3, -1, -1))
+
+    found = explain(Gray(own_vit()).eval(), pictures[:, :1], method="relevance")
+    assert found.values.shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("method", ["rollout", "relevance", "occlusion", "cp_lrp"])
+def test_what_a_model_by_itself_refuses_is_said_in_our_words(own_vit, method):
+    model = own_vit(tokens=lambda model, x: x.flatten(2).mT + model.place, place=(1, 12, 16))
+    words = r"images: \(1, 3, 8, 8\); the model refused them: The size of tensor a \(4\) must"
+    with pytest.raises(InputError, match=words):
+        explain(model, torch.zeros(1, 3, 8, 8), method=method)
+
+
+def test_maps_of_a_two_layer_head_are_of_the_last_feature_map():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)
+            self.head = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+
+        def forward(self, x):
+            self.seen = self.second(self.first(x).relu()).relu()
+            return self.head(self.seen.mean(dim=(2, 3)))
+
+    torch.manual_seed(0)
+    model, images = Network().eval(), torch.randn(2, 3, 16, 16)
+    found = explain(model, images, method="grad_cam", target=1).values
+    (slope,) = torch.autograd.grad(model(images)[:, 1].sum(), model.seen)
+    expected = (slope.mean(dim=(2, 3), keepdim=True) * model.seen).sum(dim=1)
+    torch.testing.assert_close(found, expected.detach())
+
+
+def test_a_token_is_dropped_under_causal_attention(own_vit, pictures):
+    def causal(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    model = own_vit(attend=causal, pool=lambda _, x: x.mean(dim=1))
+    found = explain(model, pictures, method="token_drop", target=0).values
+    tokens = model.patches(pictures).flatten(2).mT
+    for number in (0, 5):
+        rest = torch.cat([tokens[:, :number], tokens[:, number + 1 :]], dim=1)
+        shorter = model.head(model.norm(model.blocks(rest)).mean(dim=1))[:, 0]
+        expected = model(pictures)[:, 0] - shorter
+        torch.testing.assert_close(
+            found.flatten(1)[:, number], expected.detach(), rtol=1e-3, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("method", ["legrad", "rollout", "rise"])
+def test_maps_are_the_same_inside_autocast(model, images, method):
+    settings = {"masks": 4} if method == "rise" else {}
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = explain(model, images, method=method, **settings).values
+    assert torch.equal(inside, explain(model, images, method=method, **settings).values)
+
+
+@pytest.mark.parametrize("variant", ["fullgrad", "fullgrad_plus"])
+def test_libra_serves_attention_pooling_by_a_query_of_its_own(own_vit, pictures, variant):
+    pool = nn.MultiheadAttention(16, 2, batch_first=True).eval()
+
+    def pooled(model, x):
+        return pool(model.query.expand(len(x), -1, -1), x, x)[0][:, 0]
+
+    many = pictures.repeat(6, 1, 1, 1)  # as many pictures as patches: they are told apart
+    found = explain(own_vit(pool=pooled, query=(1, 1, 16)), many, method="libra", variant=variant)
+    assert found.values.shape == (12, 3, 4)
+    torch.testing.assert_close(found.values[:2], found.values[2:4])
+    if found.residual is not None:
+        assert float(found.residual.abs().max()) < 1e-4

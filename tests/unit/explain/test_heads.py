@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+from vitrail.errors import InputError
 from vitrail.explain import attention_maps, attention_matrices, head_importance
 
 
@@ -48,3 +49,10 @@ def test_importance_is_the_scores_derivative_by_a_gate_on_each_head(model):
             slope = (slopes[0] - slopes[1]).abs() / 2e-2
             torch.testing.assert_close(found[layer, :, head].double(), slope, rtol=5e-2, atol=1e-5)
     model.float()
+
+
+def test_one_class_and_one_image_are_asked_for(own_vit, pictures):
+    with pytest.raises(InputError, match="target: 'all'; one class an image is explained"):
+        head_importance(own_vit(), pictures, target="all")
+    with pytest.raises(InputError, match="image: 2 images; one is taken at a time"):
+        attention_matrices(own_vit(), pictures)

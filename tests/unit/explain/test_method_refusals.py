@@ -68,3 +68,31 @@ def test_libra_refuses_blocks_that_normalize_after_attention():
 
     with pytest.raises(MethodError, match=r"each block must normalize all tokens"):
         explain(PostNorm().eval(), torch.randn(1, 3, 16, 16), method="libra")
+
+
+def test_transformer_attribution_refuses_a_call_that_has_no_rule(own_vit, pictures):
+    def by_einsum(q, k, v):
+        weights = (q @ k.mT * 8**-0.5).softmax(dim=-1)
+        return torch.einsum("bhij,bhjd->bhid", weights, v)
+
+    with pytest.raises(MethodError, match="after its first attention it calls 'einsum'"):
+        explain(own_vit(attend=by_einsum), pictures, method="transformer_attribution")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace_method. is deprecated:FutureWarning")
+@pytest.mark.parametrize("method", ["cp_lrp", "attn_lrp"])
+def test_rules_cannot_be_kept_inside_an_exported_graph(own_vit, pictures, method):
+    graph = torch.jit.trace(own_vit(), pictures)
+    with pytest.raises(MethodError, match="no linear layer or convolution of it was seen"):
+        explain(graph, pictures, method=method)
+
+
+@pytest.mark.parametrize("method", ["libra", "cp_lrp", "transformer_attribution"])
+def test_a_model_that_checkpoints_is_told_to_stop(method):
+    model = timm.models.VisionTransformer(
+        img_size=16, patch_size=8, embed_dim=8, depth=2, num_heads=2, num_classes=2
+    ).eval()
+    model.set_grad_checkpointing()
+    with pytest.raises(MethodError, match="it checkpoints its activations"):
+        explain(model, torch.randn(1, 3, 16, 16), method=method)

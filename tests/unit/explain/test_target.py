@@ -11,14 +11,12 @@ from vitrail.explain.target import Selection, logits_of
 LOGITS = torch.tensor([[1.0, 5.0, 2.0], [7.0, 0.0, 3.0]])
 
 
-@pytest.mark.parametrize(
-    "output", [LOGITS, SimpleNamespace(logits=LOGITS), {"logits": LOGITS}, (LOGITS + 1, LOGITS - 1)]
-)
+@pytest.mark.parametrize("output", [LOGITS, SimpleNamespace(logits=LOGITS), {"logits": LOGITS}])
 def test_logits_are_found_in_every_kind_of_output(output):
     torch.testing.assert_close(logits_of(output), LOGITS)
 
 
-@pytest.mark.parametrize("output", [torch.zeros(3), LOGITS.long(), "logits", {}])
+@pytest.mark.parametrize("output", [torch.zeros(3), LOGITS.long(), "logits", {}, (LOGITS, LOGITS)])
 def test_what_holds_no_logits_is_refused(output):
     with pytest.raises(InputError, match=r"a class target needs logits \[batch, class\]"):
         logits_of(output)

@@ -153,3 +153,53 @@ def test_gradient_of_attention_is_that_of_autograd():
     torch.testing.assert_close(
         trace.layers[0].attention_gradient(gradient, start=1, stop=3), found[..., 1:3, :]
     )
+
+
+def values_by_other_axes(q, k, v):
+    weights = torch.einsum("bhid,bhjd->bhij", q, k).div(2).softmax(-1)
+    return torch.einsum("bhij,hbjd->bhid", weights, v.transpose(0, 1))
+
+
+def values_that_heads_share(q, k, v):
+    weights = torch.einsum("bhid,bhjd->bhij", q, k).div(2).softmax(-1)
+    return torch.einsum("bhij,bjd->bhid", weights, v[:, 0])
+
+
+@pytest.mark.parametrize("attend", [values_by_other_axes, values_that_heads_share])
+def test_values_with_other_axes_than_the_attention_are_refused(attend):
+    model = Layer(attend)
+    with pytest.raises(CaptureError, match="no product with values followed"), capture(model):
+        model(tokens())
+
+
+def test_operands_may_be_named():
+    def attend(q, k, v):
+        return torch.matmul(input=torch.softmax(input=q @ k.mT / 2, dim=-1), other=v)
+
+    model = Layer(attend)
+    with capture(model) as trace:
+        model(tokens())
+    assert trace.layers[0].shape == (3, 2, 5, 5)
+
+
+def test_written_out_attention_with_dropout_is_refused():
+    model = nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True).train()
+    with pytest.raises(CaptureError, match=r"dropout is on \(p=0.5\)"), capture(model):
+        model(*[tokens()] * 3, need_weights=True)
+
+
+def test_a_mask_goes_with_its_own_image_however_many_axes_come_first():
+    q = torch.randn(2, 3, 1, 4, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.rand(2, 1, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    with capture(nn.Identity()) as trace:
+        F.scaled_dot_product_attention(q, q, q, attn_mask=mask)
+    expected = (q @ q.mT * 8**-0.5 + mask).softmax(dim=-1).flatten(0, 1)
+    torch.testing.assert_close(trace.layers[0].attention(), expected)
+
+
+def test_recorded_written_out_attention_carries_no_graph():
+    model = Layer(with_matmul)
+    with capture(model) as trace:
+        model(tokens().requires_grad_())
+    assert not trace.layers[0].attention().requires_grad
+    assert trace.layers[0].output.requires_grad
