@@ -126,7 +126,7 @@ def estimate(
     undefined = int(np.isnan(mean.draws).sum())
     reason = "" if np.isfinite(low) else "every resample gave the same value: no interval"
     if undefined and not reason and known is None:
-        reason = f"{undefined} of {len(mean.draws)} resamples lack a class and are left out"
+        reason = f"{undefined} of {len(mean.draws)} resamples give no number and are left out"
     return Estimate(
         value=mean.value, low=low, high=high, n=n, method=method, reason=reason, spread=spread
     )

@@ -13,7 +13,8 @@ from vitrail.report.maps import Legend, Map, legend_of, methods_of, overlays, re
 from vitrail.report.pictures import data_uri, outline, read_picture
 
 MOST_CASES = 40
-"""Cases that are drawn; of more, the surest of those on which runs are right and wrong."""
+"""Cases that are drawn; of more, the surest of those on which runs are right and wrong. The others
+stand in a table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Panel:
         said: What its own model said.
         overlays: Data URIs of its own map by ``<normalization>-<resampling>``; empty without one.
         method: Name of the map's method.
-        class_specific: Whether the map depends on the class asked for.
+        even: Whether the map is even, and therefore not painted.
         closer: Address of the case in the run's own report, empty where it is not shown there.
     """
 
@@ -33,7 +34,7 @@ class Panel:
     said: Said
     overlays: Mapping[str, str]
     method: str
-    class_specific: bool
+    even: bool
     closer: str
 
 
@@ -66,14 +67,14 @@ class Disagreement:
         sentence: How often they agree, and how rightly.
         patterns: Who is right where they part, and on how many cases.
         cases: The drawn ones.
-        total: How many there are.
+        others: Those that are only told of, as (case, truth, what each run said, its address).
         legends: The color scale of each run's own maps.
     """
 
     sentence: str
     patterns: tuple[tuple[str, int], ...]
     cases: tuple[Parted, ...]
-    total: int
+    others: tuple[tuple[str, str, tuple[tuple[Said, str], ...]], ...]
     legends: Mapping[str, Legend]
 
     @property
@@ -102,7 +103,8 @@ def disagreement(runs: Mapping[str, Contents], *, folder: Path | None = None) ->
     }
     alike = [own for case_id, own in said.items() if case_id not in parted]
     right = sum(next(iter(own.values())).right for own in alike)
-    chosen = sorted(parted, key=lambda case_id: (_rank(parted[case_id]), case_id))[:MOST_CASES]
+    order = sorted(parted, key=lambda case_id: (_rank(parted[case_id]), case_id))
+    chosen, others = order[:MOST_CASES], order[MOST_CASES:]
     maps = {name: read_own(one, chosen) for name, one in runs.items()}
     legends = {name: found[1] for name, found in maps.items() if found[1] is not None}
     closer = {name: _closer(one, folder=folder) for name, one in runs.items()}
@@ -116,7 +118,14 @@ def disagreement(runs: Mapping[str, Contents], *, folder: Path | None = None) ->
             _draw(runs, case_id, said=parted[case_id], maps=maps, legends=legends, closer=closer)
             for case_id in chosen
         ),
-        total=len(parted),
+        others=tuple(
+            (
+                case_id,
+                first.truth[case_id],
+                tuple((one, closer[run].get(case_id, "")) for run, one in parted[case_id].items()),
+            )
+            for case_id in others
+        ),
         legends=legends,
     )
 
@@ -184,7 +193,7 @@ def _draw(
                 said=said[name],
                 overlays=painted,
                 method="" if legend is None else legend.method,
-                class_specific=legend is not None and legend.class_specific,
+                even=own is not None and own.even,
                 closer=closer[name].get(case_id, ""),
             )
         )

@@ -43,6 +43,11 @@ class Said:
     trainings: int
     doubt: str
 
+    @property
+    def stated(self) -> float:
+        """Probability of the class decided for."""
+        return dict(self.probabilities)[self.decision]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
@@ -51,7 +56,7 @@ class Drawn:
     Attributes:
         method: Name of the method.
         class_specific: Whether the map depends on the class asked for.
-        overlays: Data URIs by ``<normalization>-<resampling>``.
+        overlays: Data URIs by ``<normalization>-<resampling>``; none of an even map.
         peak: Largest value of the map as a share of the method's scale.
         strip: What was tested of it.
         raw: The map itself.
@@ -241,7 +246,7 @@ def _drawn(
 ) -> Drawn | None:
     """Draw one map, or nothing where nobody knows where it lies."""
     painted = overlays(contents, one, legend=legend, shown=shown)
-    if not painted:
+    if not (painted or one.even):
         return None
     return Drawn(
         method=legend.method,

@@ -29,6 +29,9 @@ _NO_METHOD = {"attention"}
 CLASS_AGNOSTIC = {"rollout", "raw_attention"}
 """Methods whose map is the same whatever class is asked for, where the record does not tell."""
 
+EVEN = 0.1
+"""A map whose values differ by less than this share of the largest is called even (view.js, too)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Map:
@@ -52,6 +55,11 @@ class Map:
     def signed(self) -> bool:
         """Whether values below zero mean something."""
         return bool(self.about.get("signed", bool((self.values < 0).any())))
+
+    @property
+    def even(self) -> bool:
+        """Whether hardly anything stands out: painted, it would only veil the picture."""
+        return float(np.ptp(self.values)) <= EVEN * float(np.abs(self.values).max())
 
     @property
     def prefix_share(self) -> float | None:
@@ -161,11 +169,11 @@ def overlays(
         shown: (width, height) of the picture on the page in px.
 
     Returns:
-        Data URIs by ``<normalization>-<resampling>``; none where nobody knows how the picture
-        became the model's input.
+        Data URIs by ``<normalization>-<resampling>``; none of a map that is even, nor where nobody
+        knows how the picture became the model's input.
     """
     place = placed(contents, one, shown=shown)
-    if place is None:
+    if place is None or one.even:
         return {}
     preprocessing, source_size = place
     width, height = shown

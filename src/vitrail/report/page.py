@@ -158,6 +158,7 @@ def templates() -> Environment:
         labels=_labels,
         share=_share,
         leak=sentences.leak,
+        leak_counts=sentences.leak_counts,
         file=_file,
     )
     environment.tests["lower_is_better"] = tables.lower_is_better

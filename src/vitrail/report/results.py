@@ -121,7 +121,7 @@ def openings(contents: Contents) -> str:
     if not opened:
         return ""
     tried = contents.evaluation.get("configurations_tried") or 1
-    counted = f"The test set was opened {opened} time{'s' * (opened != 1)}."
+    counted = f"The test set was opened {'once' if opened == 1 else f'{opened} times'}."
     if tried == 1:
         return f"{counted} Configurations tried: 1, nothing was tuned."
     return f"{counted} Configurations tried: {tried}; validation cases chose this one."

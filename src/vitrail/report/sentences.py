@@ -1,6 +1,7 @@
 """What the page says in words: the summary, what the shortcut audit means, and the limits."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from vitrail.report.contents import BASELINE, Contents, Object
 from vitrail.report.differences import comparison
@@ -47,26 +48,35 @@ def _found(contents: Contents, model: str, *, metrics: Object) -> str:
         else f"found {len(contents.classes)} labels, of which a case can have several,"
     )
     return (
-        f"On {count} {unit(contents, count)}{_unknown(contents)} that took no part in its "
+        f"On {count} {unit(contents, count)}{_unknown(contents, count)} that took no part in its "
         "training, "
         f"the {model_name(model)} {task} with {_join(numbers)}."
     )
 
 
-def _unknown(contents: Contents) -> str:
-    """Say how many test cases were counted as a patient of their own, for want of an id."""
+def _unknown(contents: Contents, count: int) -> str:
+    """Say how the test cases without a patient id were counted."""
     tested = [row for name, row in contents.cases.items() if contents.parts.get(name) == "test"]
+    known = {name for row in tested if (name := row.get("patient_id"))}
     without = sum(not row.get("patient_id") for row in tested)
     if not without or contents.evaluation.get("unit") != "patient":
         return ""
-    many = f"{without} pictures without" if without > 1 else "one picture without"
-    return f" ({many} a patient id are counted as one each)"
+    named = f"{len(known)} known by an id"
+    if without == 1:
+        return f" ({named}, and one picture without an id)"
+    apart = count - len(known)
+    many = f"{without} pictures without an id"
+    if apart == without:
+        return f" ({named}, and {many}, each counted as a patient)"
+    return f" ({named}, and {many}, counted as {apart}: near-duplicates as one)"
 
 
 def _with_interval(estimate: Object) -> str:
-    """Write a number with its interval in brackets."""
-    span = interval(estimate, digits=2)
-    value = number(estimate.get("value"), digits=2)
+    """Write a number with its interval in brackets, finer where rounding would make it perfect."""
+    value = estimate.get("value")
+    perfect = isinstance(value, float) and value < 1 and round(value, 2) == 1
+    digits = 3 if perfect else 2
+    span, value = interval(estimate, digits=digits), number(value, digits=digits)
     return f"{value} (95\N{NO-BREAK SPACE}% interval {span})" if span else value
 
 
@@ -118,7 +128,7 @@ def _trust(contents: Contents, metrics: Object) -> str:
     if leaks:
         return (
             f"The audit found {len(leaks)} leak{'s' * (len(leaks) > 1)} between the parts of the "
-            "split, so these numbers are too good."
+            "split, so these numbers may be too good."
         )
     strongest = strongest_shortcut(contents)
     reached, low = (metrics.get("roc_auc_score", {}).get(name) for name in ("value", "low"))
@@ -198,13 +208,38 @@ def _known_faults(contents: Contents) -> list[str]:
     return [f"Known of {known['title']}: {fault}" for fault in known.get("faults", ())]
 
 
+_KINDS = {"exact": "duplicate", "near": "near-duplicate", "moved": "moved copy"}
+
+
+def leak_counts(leaks: Iterable[object]) -> str:
+    """Count leaks by what is shared and by the parts of the split that share it.
+
+    Example:
+        >>> leak_counts([{"kind": "near", "splits": ["test", "train"]}] * 2)
+        '2 near-duplicates in test and train'
+    """
+    found = Counter(
+        (_kind(one), " and ".join(one.get("splits", ())))
+        for one in leaks
+        if isinstance(one, Mapping)
+    )
+    said = []
+    for (kind, parts), count in found.most_common():
+        many = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+        said.append(f"{count} {kind if count == 1 else many} in {parts}")
+    return ", ".join(said)
+
+
+def _kind(one: Object) -> str:
+    """Name what is shared by the parts of a split."""
+    return _KINDS.get(str(one.get("kind")), str(one.get("kind")))
+
+
 def leak(one: object) -> str:
     """Tell one leak without naming a person: only cases are named."""
     if not isinstance(one, Mapping):
         return str(one)
-    kind = {"exact": "duplicate", "near": "near-duplicate", "moved": "moved copy"}.get(
-        str(one.get("kind")), one.get("kind")
-    )
+    kind = _kind(one)
     cases = [str(case) for case in one.get("cases", ())]
     shown = ", ".join(cases[:6]) + (f" and {len(cases) - 6} more" if len(cases) > 6 else "")
     return f"one {kind} in {' and '.join(one.get('splits', ()))}: {shown}"

@@ -110,7 +110,7 @@ def test_resamples_that_lack_a_class_are_counted(predict, alone):
     block = predict(num_cases=40)
     block = replace(block, y_true=(np.arange(40) < 2).astype(np.int64))
     found = evaluate([block], clusters=alone([block]), unit="image", resamples=200)
-    assert "of 200 resamples lack a class" in (
+    assert "of 200 resamples give no number" in (
         found.sets["test"]["vit"]["average_precision_score"].reason
     )
 

@@ -34,6 +34,7 @@
   const show = (cell) => {
     cells.forEach((one) => one.setAttribute("aria-pressed", String(one === cell)));
     const { model, truth, decision } = cell ? cell.dataset : {};
+    document.querySelectorAll("#gallery .more").forEach((one) => { one.open = Boolean(cell); });
     let shown = 0;
     for (const one of cases) {
       const fits = !cell || (one.dataset.truth === truth && JSON.parse(one.dataset.decisions)[model] === decision);
