@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from vitrail.report import compare
+from vitrail.report.page import build
 from vitrail.report.tables import number
 from vitrail.runfolder import read_json, write_text
 
@@ -24,6 +25,14 @@ def comparison(write_run, run, tmp_path_factory):
     path = other.root / "compare.html"
     write_text(path, compare.build([run, other], folder=other.root))
     return path
+
+
+@pytest.fixture(scope="session")
+def long_run(write_run, tmp_path_factory):
+    """Write a report whose gallery is folded."""
+    run = write_run(tmp_path_factory.mktemp("browser") / "long", cases=120)
+    write_text(run.report, build(run))
+    return run.report
 
 
 def gallery(page):
@@ -60,6 +69,19 @@ def test_a_click_on_a_confusion_cell_shows_its_cases_and_a_second_one_all(open_r
     expect(page.locator("#filter")).to_contain_text("nodule taken for")
     cell.click()
     expect(gallery(page)).to_have_count(everything)
+
+
+def test_a_click_on_a_confusion_cell_unfolds_its_cases(open_report, long_run):
+    page = open_report(long_run)
+    unfolded = gallery(page).count()
+    assert unfolded < page.locator(".case").count()
+    cell = page.locator('.confusion a[data-model="vit"][data-truth="nodule"]').last
+    count = int(cell.inner_text().split()[0])
+    assert count > 12
+    cell.click()
+    expect(gallery(page)).to_have_count(count)
+    cell.click()
+    expect(gallery(page)).to_have_count(unfolded)
 
 
 def test_a_confusion_cell_works_from_the_keyboard(open_report):

@@ -56,12 +56,17 @@ def test_runs_that_agree_have_nothing_to_show(make_run):
     assert found.sentence.endswith("and 0 differently.")
 
 
-def test_at_most_so_many_cases_are_drawn_and_the_page_says_so(make_run, monkeypatch):
+def test_at_most_so_many_cases_are_drawn_and_the_others_stand_in_a_table(pair, monkeypatch):
+    every = [case.case_id for case in disagreement(pair).cases]
     monkeypatch.setattr("vitrail.report.disagreement.MOST_CASES", 1)
     assert MOST_CASES > 1
-    page = build([make_run("one", cases=48), make_run("two", cases=48, noise=11)])
-    assert len(re.findall(r'<li class="case"', page)) == 1
-    assert re.search(r"1 of \d+ cases", page)
+    page = build([contents.run for contents in pair.values()])
+    assert re.findall(r'<li class="case" data-case="([^"]*)"', page) == every[:1]
+    assert f"The first 1 of {len(every)} cases" in page
+    table = page[page.index('aria-label="The other cases"') :]
+    assert re.findall(r'<tr><th scope="row">([^<]*)</th><td>', table)[: len(every) - 1] == every[1:]
+    judged = pair["one"].judged["vit"][every[1]]
+    assert f"</span> {judged.decision} {max(judged.probabilities):.2f}</td>" in table
 
 
 def test_a_case_leads_to_the_reports_that_show_it(pair, tmp_path):

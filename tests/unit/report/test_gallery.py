@@ -5,6 +5,7 @@ import numpy as np
 from vitrail.report.contents import read
 from vitrail.report.gallery import choose, gallery
 from vitrail.report.maps import read_map
+from vitrail.report.page import build
 from vitrail.report.trust import strip
 from vitrail.runfolder import read_csv, read_json, write_csv, write_json
 
@@ -46,6 +47,22 @@ def test_maps_share_one_scale_and_weak_ones_stay_weak(make_run):
     assert shown.legends[0].count == len(peaks)
     assert max(peaks) >= 1.0
     assert min(peaks) < 0.9
+
+
+def test_an_even_map_is_said_to_be_even_and_veils_nothing(make_run):
+    run = make_run(cases=24)
+    first, second = [card.case_id for card in gallery(read(run)).cards[:2]]
+    for case_id, least in ((first, 0.95), (second, 0.85)):
+        values = np.full((8, 8), 0.0156)
+        values[2, 3] *= least
+        np.savez(run.explanation(case_id), values=values)
+    drawn = {card.case_id: card.maps[0] for card in gallery(read(run)).cards}
+    assert drawn[first].raw.even
+    assert drawn[first].overlays == {}
+    assert not drawn[second].raw.even
+    assert drawn[second].overlays
+    page = build(run)
+    assert page.count(">nearly even: nothing stands out</span>") == 1
 
 
 def test_every_method_has_its_own_map_stamp_and_scale(make_run):

@@ -521,11 +521,46 @@ def test_removal_curves_are_drawn_of_both_orders_with_every_method_in_the_file(m
     assert [row["height"] for row in rows if row["method"] == "libra"] == ["1.0", "0.8", "0.1"]
 
 
-def test_pictures_without_a_patient_id_are_counted_in_the_summary(make_run):
+@pytest.mark.parametrize(
+    ("units", "counted"),
+    [(8, "each counted as a patient"), (6, "counted as 6: near-duplicates as one")],
+)
+def test_pictures_without_a_patient_id_are_counted_as_they_were(make_run, units, counted):
     run = make_run(cases=24)
     rows = read_csv(run.cohort)
     write_csv(run.cohort, [row | {"patient_id": ""} for row in rows], header=list(rows[0]))
-    assert "pictures without an id, each counted as a patient)" in text_of(build(run))
+    write_text(run.evaluation, run.evaluation.read_text().replace('"n": 40', f'"n": {units}'))
+    said = f"(0 known by an id, and 8 pictures without an id, {counted})"
+    assert f"On {units} patients {said}" in text_of(build(run))
+
+
+def test_a_number_just_below_one_is_not_rounded_to_perfection(make_run):
+    run = make_run(cases=24)
+    evaluation = read_json(run.evaluation)
+    evaluation["sets"]["test"]["vit"]["roc_auc_score"] |= {"value": 0.9987, "low": 0.994, "high": 1}
+    write_json(run.evaluation, evaluation)
+    text = text_of(build(run)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "a ROC AUC of 0.999 (95 % interval 0.994 to 1.000), a sensitivity of 0.87" in text
+
+
+def test_many_leaks_are_counted_and_their_cases_folded_away(make_run):
+    run = make_run(cases=24)
+    leak = {"kind": "moved", "name": "a = b", "splits": ["test", "train"], "cases": ["a", "b"]}
+    other = leak | {"kind": "exact", "splits": ["train", "validation"]}
+    write_json(run.audit, {**read_json(run.audit), "leaks": [leak] * 300 + [other]})
+    page = build(run)
+    said = "300 moved copies in test and train, 1 duplicate in train and validation."
+    assert f"301 leaks between the parts of the split: {said}" in text_of(page).replace(" :", ":")
+    assert re.search(r"<details><summary>The cases of every leak</summary><ul>(<li>.*?</li>){301}", page)
+
+
+def test_a_long_gallery_is_folded_after_its_first_cases(make_run):
+    page = build(make_run(cases=120))
+    right = page[page.index("Right predictions") : page.index('id="trust"')]
+    opened, folded = right.split('<details class="more">')
+    count = len(re.findall(r'<li class="case"', folded))
+    assert len(re.findall(r'<li class="case"', opened)) == 12
+    assert f"<summary>{count} more</summary>" in folded
 
 
 def test_the_doubt_of_several_trainings_stands_beside_a_case(make_run):
