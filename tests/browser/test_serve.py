@@ -252,9 +252,22 @@ def test_pointing_at_a_tile_shows_its_slice_beside_and_where_it_is(visit, served
         expect(read).to_contain_text(f"{100 + 4 * (slice_ - 1):.1f}\u00a0mm S")
 
 
-def test_a_map_in_which_nothing_stands_out_is_said_to_be_even(visit, served_scans):
+def test_a_map_in_which_nothing_stands_out_is_said_to_be_even_and_veils_nothing(
+    visit, served_scans
+):
+    def drawn(page):
+        return page.evaluate("""() => new Promise(done => requestAnimationFrame(() =>
+          requestAnimationFrame(() => done(document.querySelector("#v-pane-a").toDataURL()))))""")
+
     page = visit("#case=scan0", server=served_scans)
     expect(page.locator("#v-words")).to_contain_text("nearly even: its values differ by")
+    expect(page.locator("#v-words")).to_contain_text("so nothing is painted")
+    shown = drawn(page)
+    page.locator('[data-state="norm"]').select_option("range")
+    expect(page.locator("#v-words")).not_to_contain_text("so nothing is painted")
+    assert drawn(page) != shown
+    page.locator('[data-state="opacity"]').fill("0")
+    assert drawn(page) == shown
     page.locator('[data-case="scan1"]').click()
     expect(page.locator("#v-title")).to_contain_text("scan1")
     expect(page.locator("#v-words")).not_to_contain_text("nearly even")

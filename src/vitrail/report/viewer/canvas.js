@@ -62,7 +62,7 @@ export class Pane {
     const { x, y } = this.frame;
     context.imageSmoothingEnabled = this.frame.width < this.picture.naturalWidth * 4;
     context.drawImage(this.toWindow(state), x, y, this.frame.width, this.frame.height);
-    if (view && this.place) this.drawMap(context, state, view);
+    if (view && !view.even && this.place) this.drawMap(context, state, view);
     if (this.outline && state.outline) context.drawImage(this.outline, x, y, this.frame.width, this.frame.height);
     if (view) this.drawMarks(context, state, view, patch);
     context.restore();

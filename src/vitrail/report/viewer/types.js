@@ -45,7 +45,7 @@
  *
  * What a pane shows: raw values on the patch grid and how they become colors.
  * @typedef {{values: Float32Array, grid: [number, number], signed: boolean, top: number,
- *   bottom: number, name: string, scale: string, specific: boolean}} View
+ *   bottom: number, name: string, scale: string, specific: boolean, even: boolean}} View
  *
  * Where the viewer gets a case's parts from: the page itself, or a server.
  * @typedef {{run: Run, picture: (index: number) => Promise<HTMLImageElement>,

@@ -5,7 +5,7 @@ import { attended, mean, readOut } from "./grid.js";
 import { small } from "./color.js";
 import { pinsOf } from "./state.js";
 
-const EVEN = 0.1; // a map whose values differ by less than this share of the largest is called even
+const EVEN = 0.1; // a map whose values differ by less than this share of the largest is called even (maps.py, too)
 
 /** @param {string} name */
 export function plainName(name) {
@@ -114,21 +114,24 @@ function mapView(state, run, one) {
 }
 
 /**
- * Choose the ends of the color scale, and say which they are; a map in which hardly anything stands
- * out is said to be so.
+ * Choose the ends of the color scale, and say which they are. A map in which hardly anything stands
+ * out would only veil the picture: it is said to be so and painted only from its least value to its largest.
  * @param {import("./state.js").State} state
  * @param {Float32Array} values
  * @param {number} shared
  * @param {string} words
- * @returns {{top: number, bottom: number, scale: string}}
+ * @returns {{top: number, bottom: number, scale: string, even: boolean}}
  */
 function scaled(state, values, shared, words) {
   const peak = largest(values), low = values.reduce((least, value) => Math.min(least, value), Infinity);
-  const even = low > 0 && peak - low < EVEN * peak ? `; nearly even: its values differ by ${(((peak - low) / peak) * 100).toPrecision(2)}\u00a0%` : "";
-  if (state.norm === "image") return { top: peak, bottom: 0, scale: `per image: its own peak is ${small(peak)}${even}` };
-  if (state.norm === "range" && low >= 0) return { top: peak, bottom: low, scale: `per image: from its least to its largest value${even}` };
-  if (state.norm === "fixed") return { top: state.top, bottom: 0, scale: `fixed: ${small(state.top)}${even}` };
-  return { top: shared, bottom: 0, scale: `${words}${even}` };
+  const apart = values.reduce((most, value) => Math.max(most, value), -Infinity) - low;
+  const even = apart <= EVEN * peak;
+  const said = even ? `; nearly even: its values differ by ${(peak ? (apart / peak) * 100 : 0).toPrecision(2)}\u00a0%` : "";
+  if (state.norm === "range" && low >= 0) return { top: peak, bottom: low, scale: `per image: from its least to its largest value${said}`, even: false };
+  const tail = even ? `${said}, so nothing is painted` : "";
+  if (state.norm === "image") return { top: peak, bottom: 0, scale: `per image: its own peak is ${small(peak)}${tail}`, even };
+  if (state.norm === "fixed") return { top: state.top, bottom: 0, scale: `fixed: ${small(state.top)}${tail}`, even };
+  return { top: shared, bottom: 0, scale: `${words}${tail}`, even };
 }
 
 /** @param {number[]} values */
