@@ -32,6 +32,9 @@ CLASS_AGNOSTIC = {"rollout", "raw_attention"}
 EVEN = 0.1
 """A map whose values differ by less than this share of the largest is called even (view.js, too)."""
 
+_FADED = bytes(min(255, round(510 * abs(step / 127.5 - 1))) for step in range(256))
+"""Opacity of a signed scale's colors: below half of the top the picture shows through (canvas.js, too)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Map:
@@ -193,6 +196,8 @@ def overlays(
         for normalization, largest in tops.items():
             fractions = fractions_of(lying, largest=largest, signed=legend.signed)
             picture = paint(fractions, legend.scale)
+            if legend.signed:
+                picture.info["transparency"] = _FADED
             painted[f"{normalization}-{resampling}"] = data_uri(picture, lossless=True)
     return painted
 

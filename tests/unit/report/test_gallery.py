@@ -1,6 +1,10 @@
 """The galleries show wrong predictions first and leave no cell of the confusion matrix empty."""
 
+from base64 import b64decode
+from io import BytesIO
+
 import numpy as np
+from PIL import Image
 
 from vitrail.report.contents import read
 from vitrail.report.gallery import choose, gallery
@@ -63,6 +67,24 @@ def test_an_even_map_is_said_to_be_even_and_veils_nothing(make_run):
     assert drawn[second].overlays
     page = build(run)
     assert page.count(">nearly even: nothing stands out</span>") == 1
+
+
+def test_near_its_zero_a_signed_map_lets_the_picture_show_through(make_run):
+    run = make_run(cases=24, methods=("libra",))
+    card = gallery(read(run)).cards[0]
+    values = np.zeros((8, 8))
+    values[4, 4], values[4, 5] = 1.0, -1.0
+    np.savez(run.explanation(card.case_id, method="libra"), values=values)
+    rollout, libra = gallery(read(run)).cards[0].maps
+
+    def opacity(uri):
+        stored = Image.open(BytesIO(b64decode(uri.partition(",")[2])))
+        return np.asarray(stored.convert("RGBA"))[..., 3]
+
+    assert (opacity(rollout.overlays["image-patches"]) == 255).all()
+    painted = opacity(libra.overlays["image-patches"])
+    assert set(np.unique(painted)) == {2, 255}
+    assert (painted == 255).mean() < 0.1
 
 
 def test_every_method_has_its_own_map_stamp_and_scale(make_run):

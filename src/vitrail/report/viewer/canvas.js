@@ -165,7 +165,7 @@ export class Pane {
       pixels.data[place * 4] = colors[step];
       pixels.data[place * 4 + 1] = colors[step + 1];
       pixels.data[place * 4 + 2] = colors[step + 2];
-      pixels.data[place * 4 + 3] = kept ? 255 : 0;
+      pixels.data[place * 4 + 3] = kept ? (view.signed ? 510 * Math.abs(at * 2 - 1) : 255) : 0; // near zero the picture shows through (maps.py, too)
     }
     small.putImageData(pixels, 0, 0);
     context.globalAlpha = state.opacity / 100;
