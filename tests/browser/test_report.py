@@ -53,6 +53,22 @@ def test_every_number_of_the_headline_table_is_the_records(open_report, run):
 
 
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_bar_on_top_leads_to_the_very_place(open_report, long_run, viewport):
+    page = open_report(long_run, viewport=viewport)
+    for link in page.locator("nav a").all():
+        name = link.get_attribute("href")
+        link.click()
+        page.wait_for_function(
+            """name => {
+              const at = document.querySelector(name).getBoundingClientRect().top;
+              const page = document.documentElement;
+              return Math.abs(at - 44) < 8 || page.scrollHeight - scrollY - innerHeight < 2;
+            }""",
+            arg=name,
+        )
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_the_page_never_scrolls_sideways(open_report, viewport):
     page = open_report(viewport=viewport)
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
@@ -211,7 +227,6 @@ def test_a_case_of_the_comparison_opens_in_the_report_of_its_run(open_report, co
 @pytest.mark.parametrize("made", ["report", "comparison"])
 def test_axe_finds_no_serious_accessibility_fault(open_report, comparison, made, scheme):
     page = open_report(comparison if made == "comparison" else None, color_scheme=scheme)
-    page.add_style_tag(content=".case, .wall { content-visibility: visible !important; }")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     result = page.evaluate("axe.run({resultTypes: ['violations']})")
     serious = [
