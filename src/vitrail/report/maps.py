@@ -30,10 +30,10 @@ CLASS_AGNOSTIC = {"rollout", "raw_attention"}
 """Methods whose map is the same whatever class is asked for, where the record does not tell."""
 
 EVEN = 0.1
-"""A map whose values differ by less than this share of the largest is called even (view.js, too)."""
+"""A map whose values differ by less than this share of the largest is even (view.js, too)."""
 
 _FADED = bytes(min(255, round(510 * abs(step / 127.5 - 1))) for step in range(256))
-"""Opacity of a signed scale's colors: below half of the top the picture shows through (canvas.js, too)."""
+"""Opacity of a signed scale: near zero the picture shows through (canvas.js, too)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
