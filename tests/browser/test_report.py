@@ -74,6 +74,17 @@ def test_the_page_never_scrolls_sideways(open_report, viewport):
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
+def test_many_trainings_keep_readable_panels_on_a_narrow_screen(open_report, write_run, tmp_path):
+    run = write_run(tmp_path / "run", cases=24, seeds=range(5), models=("vit",))
+    write_text(run.report, build(run))
+    page = open_report(run.report, viewport=NARROW)
+    panels = page.get_by_role("region", name="Panels of Loss: Vision Transformer")
+    words = panels.locator("text").first
+    words.scroll_into_view_if_needed()
+    assert words.evaluate("one => one.getBoundingClientRect().height") > 9
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+
+
 def test_a_click_on_a_confusion_cell_shows_its_cases_and_a_second_one_all(open_report):
     page = open_report()
     everything = gallery(page).count()

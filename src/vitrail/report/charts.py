@@ -99,7 +99,12 @@ def _losses(contents: Contents, model: str, *, runs: Sequence[Training]) -> Figu
         ]
         return Figure(
             name=name,
-            drawing=multiples(panels, x=x, y=y, title=f"{name}, by {x.name}.{_best_words(runs)}"),
+            drawing=Markup(
+                '<div class="scroll wide" tabindex="0" role="region" aria-label="Panels of {}">'
+                "{}</div>"  # on a narrow screen the panels stay readable and scroll sideways
+            ).format(
+                name, multiples(panels, x=x, y=y, title=f"{name}, by {x.name}.{_best_words(runs)}")
+            ),
             caption=f"{len(runs)} trainings, a panel each, by {x.name} on the same axes. Ring: the "
             "one whose weights were kept, chosen on validation cases.",
         )
