@@ -264,7 +264,9 @@ def _costs(work: Suite, plan: Forecast) -> dict[str, Cost]:
 def _warnings(work: Suite, units: int, *, plan: Forecast) -> tuple[str, ...]:
     """Say what belongs beside the tables."""
     said = []
-    if units < FEW:
+    if units == 1:
+        said.append("One patient or picture alone: no interval can be stated.")
+    elif units < FEW:
         said.append(f"Only {units} patients or pictures: the intervals are guesses.")
     if work.settings.budget_s is not None:
         said.append(f"{plan.cases} cases fit into the budget of {work.settings.budget_s:.0f} s.")

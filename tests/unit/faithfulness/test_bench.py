@@ -154,6 +154,7 @@ def test_one_picture_recommends_nothing_and_no_number_is_nan_in_words(planted):
     assert found.recommendation.method == ""
     assert all(strip.fails for strip in found.strips[0].values())
     assert "nan" not in " ".join(sentences(found))
+    assert "One patient or picture alone: no interval can be stated." in found.warnings
 
 
 def test_a_constant_map_is_not_said_to_fail_the_randomization_that_it_cannot_be_tested_for():
