@@ -13,6 +13,7 @@ the ending (with it, where two would be the same).
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -224,6 +225,18 @@ def canonical_label(label: str) -> str:
     return join_labels(sorted({name.strip() for name in label.split("|")} - {""}))
 
 
+def plain_name(name: str) -> str:
+    """Return what is left of a name where case, spaces and leading zeros do not count.
+
+    Example:
+        >>> [plain_name(name) for name in ("Ground-Glass", "ground glass", "1.0", "01", "-1")]
+        ['ground glass', 'ground glass', '1', '1', '-1']
+    """
+    plain = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", name.strip().casefold())
+    plain = re.sub(r"(?<![\d.])0+(?=\d)", "", plain)
+    return re.sub(r"(?<=\d)\.0+$", "", plain)
+
+
 def with_several_labels(cohort: Cohort) -> Cohort:
     """Return a cohort with one label a case as one whose cases can have several."""
     cases = (replace(case, label=canonical_label(case.label)) for case in cohort)
@@ -239,6 +252,7 @@ def make_cohort(
         ordered = tuple(replace(case, split=NO_SPLIT) for case in ordered)
     _refuse_measurements([case.label for case in ordered], source)
     count = Counter(name for case in ordered for name in case.labels)
+    _refuse_namesakes(count, source)
     if len(count) < 2:
         raise DataError(
             source,
@@ -264,6 +278,20 @@ def make_cohort(
         )
     _check_given_split(ordered, source)
     return Cohort(root=root, cases=ordered, classes=tuple(sorted(count)))
+
+
+def _refuse_namesakes(names: Iterable[str], source: str) -> None:
+    """Refuse one class under two names, such as ``Nodule`` and ``nodule``, or ``1`` and ``1.0``."""
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        other = known.setdefault(plain_name(name), name)
+        if other != name:
+            raise DataError(
+                source,
+                f"classes {other!r} and {name!r}",
+                "classes differ in more than case, spaces and how a number is written",
+                "write each class in one way",
+            )
 
 
 def _refuse_measurements(labels: Sequence[str], source: str) -> None:

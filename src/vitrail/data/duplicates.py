@@ -33,6 +33,7 @@ HASH_DISTANCE = 10
 
 THUMBNAIL = 32
 _PIXEL_DIFFERENCE = 6.0
+_FLAT = 3
 _CORRELATION = 0.98
 _BITS = 256
 _AT_ONCE = 1 << 18
@@ -219,7 +220,9 @@ def find_duplicates(
 ) -> list[Duplicate]:
     """Find the pairs that show the same picture.
 
-    Of many moved copies of one picture not every pair is listed, but all hang together.
+    Of many moved copies of one picture not every pair is listed, but all hang together. Flat
+    pictures, such as blank tiles, are the same one if their bytes are: each is paired with the
+    first of them, so that thousands are no millions of pairs.
 
     Args:
         case_ids: In order of name.
@@ -229,21 +232,34 @@ def find_duplicates(
     Returns:
         The pairs, in order of their ids.
     """
+    known = _flat_copies(case_ids, looks)
+    places = [place for place, one in enumerate(looks) if np.ptp(one.thumbnail) > _FLAT]
+    if not places:
+        return known
+    ids, looks = [case_ids[place] for place in places], [looks[place] for place in places]
     found = _as_they_lie(looks)
-    known = {
-        pair: Duplicate(
-            kind=kind, first=case_ids[pair[0]], second=case_ids[pair[1]], distance=distance
-        )
-        for pair, (distance, kind) in found.items()
-    }
-    for (first, second), agreement in _moved(looks, known=known.keys(), progress=progress):
-        known[first, second] = Duplicate(
-            kind="moved",
-            first=case_ids[first],
-            second=case_ids[second],
-            agreement=round(agreement, 4),
-        )
-    return sorted(known.values(), key=lambda pair: (pair.first, pair.second))
+    known += [
+        Duplicate(kind=kind, first=ids[first], second=ids[second], distance=distance)
+        for (first, second), (distance, kind) in found.items()
+    ]
+    known += [
+        Duplicate(kind="moved", first=ids[first], second=ids[second], agreement=round(agreement, 4))
+        for (first, second), agreement in _moved(looks, known=found.keys(), progress=progress)
+    ]
+    return sorted(known, key=lambda pair: (pair.first, pair.second))
+
+
+def _flat_copies(case_ids: Sequence[str], looks: Sequence[Look]) -> list[Duplicate]:
+    """Pair each picture without content with the first one of the same bytes."""
+    first_of: dict[str, str] = {}
+    known = []
+    for case_id, one in zip(case_ids, looks, strict=True):
+        if np.ptp(one.thumbnail) > _FLAT:
+            continue
+        first = first_of.setdefault(one.content, case_id)
+        if first != case_id:
+            known.append(Duplicate(kind="exact", first=first, second=case_id, distance=0))
+    return known
 
 
 def _as_they_lie(looks: Sequence[Look]) -> dict[tuple[int, int], tuple[int, str]]:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from vitrail.data.cohort import plain_name
 from vitrail.data.raster import SUFFIXES
 from vitrail.data.scan import patient_of, study_of
 from vitrail.errors import DataError, InputError
@@ -51,6 +52,22 @@ def without_placeholders(cohort: Cohort) -> tuple[Cohort, tuple[str, ...]]:
         replace(case, patient_id="") if case.patient_id in words else case for case in cohort.cases
     )
     return replace(cohort, cases=tuple(kept)), tuple(said)
+
+
+def written_in_several_ways(cohort: Cohort) -> tuple[str, ...]:
+    """Doubt patient ids that differ in case, spaces or leading zeros alone: ``P07`` and ``p7``."""
+    known: dict[str, set[str]] = defaultdict(set)
+    for patient in {case.patient_id for case in cohort} - {""}:
+        known[plain_name(patient)].add(patient)
+    several = sorted(sorted(names) for names in known.values() if len(names) > 1)
+    if not several:
+        return ()
+    first, second = several[0][:2]
+    doubt = (
+        f"{len(several)} patient ids are written in several ways ({first!r} and {second!r} for "
+        "one): if each is one person, the split may tear that person apart"
+    )
+    return (doubt,)
 
 
 def _names_nobody(patient: str) -> bool:

@@ -121,7 +121,7 @@ def _identified(path: Path, content: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _unreadable(path, "not a PNG, JPEG, TIFF or BMP picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        came = str(error).partition(",")[0]
+        came = f"a decompression bomb ({str(error).partition(' exceeds')[0]})"
         raise _unreadable(path, came, rule=f"at most {MAX_PIXELS} pixels are decoded") from error
     except Exception as error:  # readers of headers fed broken bytes raise anything
         raise _unreadable(path, f"its header cannot be read ({error})") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from vitrail.data.audit import KINDS, Audit, audit
 from vitrail.data.catalog import recognize
 from vitrail.data.cohort import write_cohort
-from vitrail.data.patients import with_patients, without_placeholders
+from vitrail.data.patients import with_patients, without_placeholders, written_in_several_ways
 from vitrail.errors import RunFolderError
 from vitrail.pipeline.facts import data_fingerprint
 from vitrail.pipeline.ledger import Result, entries, hash_of, require_own_folder, stage
@@ -64,6 +64,7 @@ def inspect(
     if patient_from:
         cohort, about_names = with_patients(cohort, patient_from)
         doubts = (*doubts, *about_names)
+    doubts = (*doubts, *written_in_several_ways(cohort))
     data = hash_of(data_fingerprint(cohort))
     if before is not None and before["inputs"] != data:
         raise RunFolderError(

@@ -73,6 +73,17 @@ def test_copies_and_recompressed_copies_are_found_across_classes(folder):
     assert len(kinds) == 3
 
 
+def test_blank_tiles_are_the_same_one_by_their_bytes_alone(folder):
+    for number in range(9):
+        Image.new("L", (40, 48), 250 + number // 3).save(folder / "tumor" / f"blank{number}.png")
+    pairs = [(pair.kind, pair.first, pair.second) for pair in audit(read_folder(folder)).duplicates]
+    assert pairs == [
+        ("exact", f"tumor/blank{first}", f"tumor/blank{first + further}")
+        for first in (0, 3, 6)
+        for further in (1, 2)
+    ]
+
+
 def test_patients_and_duplicates_on_both_sides_are_refused_unless_accepted(folder):
     (folder / "tumor" / "11.png").write_bytes((folder / "benign" / "0.png").read_bytes())
     text = "path,label,patient,split\n"

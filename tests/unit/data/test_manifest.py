@@ -96,6 +96,12 @@ def test_several_labels_a_case_are_written_in_one_way(folder):
         (["a|b", "a|", "|"] + ["a|"] * 9, "class 'b' has one case"),
         ([f"{0.5 + index}" for index in range(12)], "12 different numbers .* regression targets"),
         ([f"{index}" for index in range(12)], "12 different numbers"),
+        (
+            ["Nodule", "clear", "nodule", "clear "] * 3,
+            "classes 'Nodule' and 'nodule'; classes diff",
+        ),
+        (["1", "1.0", "0"] * 4, "classes '1' and '1.0'; .* write each class in one way"),
+        (["a|Mass", "mass|", "|"] * 4, "classes 'Mass' and 'mass'"),
     ],
 )
 def test_labels_that_cannot_be_learned_are_refused(folder, labels, message):

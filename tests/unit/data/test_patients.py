@@ -7,7 +7,11 @@ import pytest
 
 from vitrail.data.cohort import read_folder
 from vitrail.data.manifest import read_manifest
-from vitrail.data.patients import with_patients, without_placeholders
+from vitrail.data.patients import (
+    with_patients,
+    without_placeholders,
+    written_in_several_ways,
+)
 from vitrail.errors import DataError, InputError
 from vitrail.records import Case, Cohort
 
@@ -50,6 +54,21 @@ def test_page_numbers_are_doubted():
 def test_numbers_of_pictures_are_doubted():
     _, doubts = with_patients(cohort_of("img1.png", "img2.png"), r"img(\d+)")
     assert "another patient for every case" in doubts[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("P007", "p7"), ("7", "7.0"), ("A-12", "a 12"), ("0081", "81")]
+)
+def test_one_id_in_two_spellings_is_doubted_and_kept(one, other):
+    cases = tuple(
+        Case(case_id=patient, path=patient, label="a", patient_id=patient)
+        for patient in (one, other, "P70", "P17", "70", "11", "1-1", "10")
+    )
+    (doubt,) = written_in_several_ways(Cohort(Path(), cases, ("a", "b")))
+    assert doubt.startswith("1 patient ids are written in several ways (")
+    assert repr(one) in doubt
+    assert repr(other) in doubt
+    assert written_in_several_ways(Cohort(Path(), cases[1:], ("a", "b"))) == ()
 
 
 @pytest.mark.shared
