@@ -147,3 +147,26 @@ def test_bfloat16_is_near_float32(model, method):
     assert low.dtype == torch.float32
     if method != "transformer_attribution":  # its rules divide by sums near zero
         assert float(torch.corrcoef(together)[0, 1]) > 0.95
+
+
+@pytest.mark.parametrize("method", ["input_x_gradient", "cp_lrp", "integrated_gradients"])
+def test_one_image_behind_a_normalized_stem_is_as_in_a_batch(method):
+    class Stem(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.BatchNorm2d(8))
+            self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(self.block(self.stem(x).flatten(2).transpose(1, 2)).mean(dim=1))
+
+    torch.manual_seed(0)
+    model = Stem()
+    model.stem[1].weight.data.uniform_(0.5, 2.0)
+    model.eval()
+    settings = {"batch_size": 1} if method == "integrated_gradients" else {}
+    together = explain(model, IMAGES, method=method, target=0).values
+    for number in range(3):
+        one = explain(model, IMAGES[number : number + 1], method=method, target=0, **settings)
+        near(one.values[0], together[number])

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name for it)
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 _plain_multi_head_attention = types.FunctionType(
@@ -82,12 +83,36 @@ def constant_parameters(
     return tuple(map(constant, args)), {name: constant(part) for name, part in kwargs.items()}
 
 
+class _LaidOut(Intercept):
+    """Gives each batch norm its gradient in the layout of its output.
+
+    On a CPU, torch's backward of a batch norm in eval mode misreads the gradient of a single image
+    whose channels come last, as behind ``flatten(2).transpose(1, 2)`` (seen in torch 2.15).
+    """
+
+    def call(
+        self,
+        func: Callable[..., Any],
+        name: str,
+        *,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Make the call, and put the gradient of a batch norm in order."""
+        result = func(*args, **kwargs)
+        if name == "batch_norm" and result.requires_grad and result.is_contiguous():
+            result.register_hook(Tensor.contiguous)
+        return result
+
+
 @contextmanager
 def entered(model: nn.Module, *modes: TorchFunctionMode) -> Iterator[None]:
     """Enter modes, the last one innermost (it sees calls first); compiled models run eagerly."""
     with ExitStack() as stack:
         if _is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if any(isinstance(part, _BatchNorm) for part in model.modules()):
+            stack.enter_context(_LaidOut())
         for mode in modes:
             stack.enter_context(mode)
         yield

@@ -216,21 +216,18 @@ def gradients(
         MethodError: If the scores carry no graph.
     """
     if not (scores.requires_grad and all(part.requires_grad for part in inputs)):
-        raise MethodError(
-            "target",
-            "the score does not depend on the images through a graph",
-            "gradient methods differentiate it",
-            "do not detach or round it; call outside torch.inference_mode()",
-        )
+        raise _no_graph()
     totals = scores.sum(dim=1)
+    eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
+    several = len(totals) > 1
     try:
-        if len(totals) == 1:
-            found = torch.autograd.grad(totals[0], inputs, materialize_grads=True)
-            return tuple(part.unsqueeze(0) for part in found)
-        eye = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
         found = torch.autograd.grad(
-            totals, inputs, grad_outputs=eye, is_grads_batched=True, materialize_grads=True
-        )  # torch gives the zeros of inputs that play no part without the target axis
+            totals if several else totals[0],
+            inputs,
+            grad_outputs=eye if several else None,
+            is_grads_batched=several,
+            allow_unused=True,
+        )
     except RuntimeError as error:
         if "torch.utils.checkpoint" not in str(error):
             raise
@@ -240,7 +237,21 @@ def gradients(
             "what is recomputed in the backward pass is recomputed by other rules",
             "turn checkpointing off (timm: model.set_grad_checkpointing(False))",
         ) from error
+    if all(part is None for part in found):
+        raise _no_graph()
     return tuple(
-        part if part.ndim > source.ndim else part.expand(len(totals), *part.shape)
+        source.new_zeros(len(totals), *source.shape)
+        if part is None
+        else part.reshape(len(totals), *source.shape)
         for part, source in zip(found, inputs, strict=True)
+    )
+
+
+def _no_graph() -> MethodError:
+    """Say that there is nothing to differentiate."""
+    return MethodError(
+        "target",
+        "the score does not depend on the images through a graph",
+        "gradient methods differentiate it",
+        "do not detach or round it; call outside torch.inference_mode() and torch.no_grad()",
     )

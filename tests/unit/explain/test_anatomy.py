@@ -152,8 +152,9 @@ def test_a_model_that_runs_without_gradients_inside_is_told_so(own_vit, pictures
     with pytest.raises(AnatomyError, match=r"carries no gradient \(torch.no_grad inside\?\)"):
         explain(model, pictures, method="rollout")
     assert explain(model, pictures, method="rollout", anatomy=model.layout).grid_size == (3, 4)
-    with pytest.raises(MethodError, match="does not depend on the images through a graph"):
-        explain(model, pictures, method="relevance", anatomy=model.layout)
+    for method in ("relevance", "input_x_gradient", "smooth_grad"):
+        with pytest.raises(MethodError, match="does not depend on the images through a graph"):
+            explain(model, pictures, method=method, anatomy=model.layout)
 
 
 @pytest.mark.parametrize("method", ["rollout", "input_x_gradient", "occlusion"])
