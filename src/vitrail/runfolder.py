@@ -29,18 +29,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EACCES, EAGAIN
 from hashlib import sha256
 from io import BufferedRandom
 from pathlib import Path
 from urllib.parse import quote
 
-from vitrail.errors import RunFolderError
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
+from vitrail.errors import RunFolderError
 
 _LONGEST_NAME = 160
 
@@ -260,31 +256,24 @@ def writing_folder(path: Path) -> Iterator[Path]:
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes from working in a folder; the end of this one, a kill too, frees it.
 
-    Nobody is kept out where the system or the file system has no POSIX locks (Windows).
-
     Raises:
         RunFolderError: If another one is working in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunFolderError(
+            str(folder),
+            "another process is working in it",
+            "one command at a time writes a folder",
+            "wait until it ends, or stop it; then run the same command again",
+        ) from error
+    try:
         yield
-        return
-    path = folder / ".lock"
-    with path.open("w") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (EACCES, EAGAIN):  # else the file system has no locks
-                raise RunFolderError(
-                    str(folder),
-                    "another process is working in it",
-                    "one command at a time writes a folder",
-                    "wait until it ends, or stop it; then run the same command again",
-                ) from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def _umask() -> int:

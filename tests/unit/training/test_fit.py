@@ -177,7 +177,6 @@ def test_a_second_process_on_one_training_is_refused_until_the_first_is_killed(
             fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path)
         other.kill()
     fit(toy_model(), *toy_data, replace(SETTINGS, epochs=1), folder=tmp_path)
-    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, toy_model, toy_data, caplog):
