@@ -58,10 +58,15 @@ def save_checkpoint(folder: Path, *, step: int, state: dict[str, Any]) -> None:
 
 
 def _refusal(error: BaseException | None) -> OSError | None:
-    """Find what the system refused; `torch.save` closes its archive all the same, and fails so."""
-    while error is not None and not isinstance(error, OSError):
+    """Find what the system refused; `torch.save` closes its archive all the same, and fails so.
+
+    A lost connection is none: it is what was being dealt with when the checkpoint was begun.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+            return error
         error = error.__context__
-    return error
+    return None
 
 
 def load_checkpoint(folder: Path, *, parts: Collection[str]) -> dict[str, Any] | None:

@@ -266,11 +266,20 @@ class Loop(ABC):
             if stop.name:
                 self.stop(stop.name)
             if _has_vanished(error):
-                self.save()
+                self.save_in_spite()
             raise
         device = self.accelerator.device
         images = images.to(device, non_blocking=True, memory_format=self.stepper.layout)
         return images, labels.to(device)
+
+    def save_in_spite(self) -> None:
+        """Publish a checkpoint; begin again if the signal of a process's end comes in between."""
+        try:
+            self.save()
+        except RuntimeError as error:
+            if not _has_vanished(error):
+                raise
+            self.save()
 
     def close(self, scores: Row) -> Row:
         """Write the row of a finished epoch and go on to the next.

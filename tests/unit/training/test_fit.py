@@ -593,6 +593,30 @@ def test_whatever_tells_that_a_worker_vanished_the_step_before_is_saved(
     assert torch.load(newest, weights_only=True)["batches_done"] == 1
 
 
+def test_the_signal_of_a_vanished_worker_may_come_while_the_step_before_is_saved(
+    tmp_path, toy_model, toy_data, monkeypatch
+):
+    publish, signals = torch.save, [RuntimeError("DataLoader worker (pid 7) exited unexpectedly")]
+
+    def vanishing(training, plan):
+        del training, plan
+        yield toy_data[0][:8]
+        monkeypatch.setattr(torch, "save", interrupted)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    def interrupted(*arguments):
+        if signals:
+            raise signals.pop()
+        publish(*arguments)
+
+    monkeypatch.setattr(Loop, "items", vanishing)
+    with pytest.raises(TrainingError, match="a process that loads pictures vanished"):
+        fit(toy_model(), *toy_data, SETTINGS, folder=tmp_path)
+    (newest,) = (tmp_path / "checkpoints").glob("step-*.pt")
+    assert torch.load(newest, weights_only=True)["batches_done"] == 1
+    assert not signals
+
+
 def test_another_error_of_the_loading_is_left_as_it_is(tmp_path, toy_model, toy_data, monkeypatch):
     def broken(training, plan):
         raise RuntimeError("quite another matter")
