@@ -153,6 +153,7 @@ def search_of(
         prune=wish.prune,
         storage=storage,
         seed=tuned.plan.seed.value,
+        plan=tuned.plan.fingerprint(),
     )
     if wish.trials:
         return search, []

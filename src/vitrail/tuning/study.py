@@ -28,6 +28,7 @@ _PATIENCE_S = 1.0
 _LOCKED_S = 120
 _ATTEMPTS = 4
 _SPACE = "vitrail:space"
+_PLAN = "vitrail:plan"
 _ASKED = "vitrail:asked"
 
 Report = Callable[[int, float], bool]
@@ -72,6 +73,7 @@ class Search:
         prune: Whether trials that lag behind the median are given up.
         storage: URL of the database.
         seed: Of the drawing.
+        plan: Hash of what all trials have in common.
     """
 
     axes: tuple[Axis, ...]
@@ -80,6 +82,7 @@ class Search:
     prune: bool = False
     storage: str
     seed: int = 0
+    plan: str = ""
 
     @property
     def wanted(self) -> int:
@@ -154,18 +157,22 @@ def _pruner(search: Search) -> optuna.pruners.BasePruner:
 
 
 def _refuse_other(study: optuna.Study, search: Search) -> None:
-    """Refuse a study of other parameters: its trials could not be compared."""
-    space = repr(search.axes)
-    known = study.user_attrs.get(_SPACE)
-    if known is None:
-        study.set_user_attr(_SPACE, space)
-    elif known != space:
-        raise RunFolderError(
-            search.storage,
-            "it holds a study of other parameters or values",
-            "a study keeps its parameters, so that its trials can be compared",
-            "repeat the first command, or pass another --storage",
-        )
+    """Refuse a study of other parameters or another plan: its trials could not be compared."""
+    stands = {
+        _SPACE: (repr(search.axes), "other parameters or values"),
+        _PLAN: (search.plan, "another plan"),
+    }
+    for name, (value, other) in stands.items():
+        known = study.user_attrs.get(name)
+        if known is None:
+            study.set_user_attr(name, value)
+        elif known != value:
+            raise RunFolderError(
+                search.storage,
+                f"it holds a study of {other}",
+                "a study keeps its plan and parameters, so that its trials can be compared",
+                "undo the edit and repeat the first command, or tune in a new run folder",
+            )
 
 
 def work(

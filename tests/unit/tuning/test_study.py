@@ -144,6 +144,8 @@ def test_another_space_or_a_storage_out_of_reach_is_refused(search, tmp_path):
     axes = read_space(["patch=8,32"], known=["patch"])
     with pytest.raises(RunFolderError, match="a study of other parameters"):
         open_study(replace(search, axes=axes, points=tuple(grid(axes))))
+    with pytest.raises(RunFolderError, match="a study of another plan"):
+        open_study(replace(search, plan="edited"))
     for url in (f"sqlite:///{tmp_path / 'no' / 'x.db'}", "nodatabase://x", "postgresql://x/y"):
         with pytest.raises(InputError, match="a storage is a database that can be reached"):
             open_study(replace(search, storage=url))
