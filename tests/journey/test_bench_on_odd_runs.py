@@ -44,9 +44,10 @@ def benched(run, succeed):
         model = build(spec, seed=0)
         if still:
             torch.nn.init.zeros_(model.head.weight)
-        preprocessing = read_plan(run.plan).preprocessing
+        plan = read_plan(run.plan)
         bundle.save(run.model("vit"), model=model, spec=spec, classes=("left", "right"),
-                    preprocessing=preprocessing, extra={})  # fmt: skip
+                    preprocessing=plan.preprocessing,
+                    extra={"plan": plan.fingerprint()})  # fmt: skip
         told = succeed("bench", run.root, "--cases", "4", "--methods", methods, *options)
         return json.loads(run.faithfulness.read_text()), " ".join(told["summary"])
 

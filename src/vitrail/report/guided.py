@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A case with the evidence of both stages over its montage, as data URIs."""
+    """A case with the evidence of both stages over its montage, as data URIs; empty if even."""
 
     card: Card
     vit: str
@@ -175,13 +175,12 @@ def _forest(
 
 
 def _examples(shown: Gallery) -> Iterator[Example]:
-    """Take cases that have an overlay of both stages, wrong and right predictions in turn."""
+    """Take cases that have a map of both stages, wrong and right predictions in turn."""
     found = 0
     for card in (*shown.wrong[: _EXAMPLES // 2], *shown.right):
         drawn = {one.method: one.overlays.get("run-bilinear", "") for one in card.maps}
-        second = drawn.pop(_EVIDENCE, "")
-        first = next(iter(drawn.values()), "")
-        if found == _EXAMPLES or not (card.picture and first and second):
+        if found == _EXAMPLES or not card.picture or _EVIDENCE not in drawn or len(drawn) < 2:
             continue
         found += 1
-        yield Example(card=card, vit=first, cnn=second)
+        second = drawn.pop(_EVIDENCE)
+        yield Example(card=card, vit=next(iter(drawn.values())), cnn=second)

@@ -58,6 +58,7 @@ def nifti_bomb():
     struct.pack_into("<2h", header, 70, 16, 32)
     struct.pack_into("<8f", header, 76, 1, 1, 1, 1, 1, 1, 1, 1)
     struct.pack_into("<f", header, 108, 352)
+    struct.pack_into("<2h", header, 252, 1, 0)
     header[344:348] = b"n+1\0"
     return gzip.compress(bytes(header) + bytes(1 << 22))
 
